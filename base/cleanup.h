@@ -1,0 +1,26 @@
+/* Scoped cleanup (GCC and Clang): the destructor runs when the variable goes out of scope. */
+#ifndef BASE_CLEANUP_H
+#define BASE_CLEANUP_H
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define cleanup(f) __attribute__((cleanup(f)))
+
+static inline void cleanup_free_(void *p) { free(*(void **)p); }
+static inline void cleanup_close_(int *fd) { if (*fd >= 0) close(*fd); }
+static inline void cleanup_unlock_(pthread_mutex_t **m) { if (*m) pthread_mutex_unlock(*m); }
+
+#define autofree cleanup(cleanup_free_)
+#define autoclose cleanup(cleanup_close_)
+
+/* Holds `mutex` until the end of the scope. */
+#define SCOPED_LOCK(mutex) \
+	pthread_mutex_t *scoped_lock_ cleanup(cleanup_unlock_) = (pthread_mutex_lock(mutex), (mutex)); \
+	(void)scoped_lock_
+
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+#endif

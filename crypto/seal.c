@@ -1,0 +1,209 @@
+/* Sealing with libsodium.  The nonce rule and its bound are in seal.h.
+ *
+ * A batch is made once (HChaCha20, and AES's key schedule), is constant afterwards, and is therefore shared by threads
+ * without a lock.  libsodium's detached functions verify the tag before they decrypt, and zero the output if it is wrong. */
+#include "crypto/seal.h"
+
+#include "base/cleanup.h"
+#include "base/le.h"
+#include "crypto/key.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#define CIPHER_UNUSABLE ((enum cipher)255)
+
+static const char *const cipher_names[] = {
+	[CIPHER_NONE] = "none",
+	[CIPHER_XCHACHA20_POLY1305] = "xchacha20-poly1305",
+	[CIPHER_AES256_GCM] = "aes256-gcm",
+};
+
+const char *cipher_name(enum cipher cipher)
+{
+	return (size_t)cipher < ARRAY_COUNT(cipher_names) ? cipher_names[cipher] : NULL;
+}
+
+int cipher_parse(const char *name, enum cipher *ret_cipher)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(cipher_names); i++) {
+		if (!strcmp(name, cipher_names[i])) {
+			*ret_cipher = (enum cipher)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+bool cipher_available(enum cipher cipher)
+{
+	if (cipher != CIPHER_AES256_GCM)
+		return cipher_name(cipher);
+	return sodium_init() >= 0 && crypto_aead_aes256gcm_is_available();
+}
+
+void nonce_draw(const struct env *env, void *ret_nonce, size_t bytes)
+{
+	static _Atomic uint64_t counter;
+	struct {
+		uint8_t drawn[SEAL_NONCE_BYTES];
+		le64 counter, clock_ns, process;
+	} input;
+
+	env_random(env, input.drawn, sizeof input.drawn);
+	input.counter = le64_put(atomic_fetch_add(&counter, 1));
+	input.clock_ns = le64_put((uint64_t)env_now_ns(env));
+	input.process = le64_put((uint64_t)getpid());
+	int err = crypto_generichash(ret_nonce, bytes, (const uint8_t *)&input, sizeof input, NULL, 0);
+	assert(!err);
+}
+
+static void batch_make(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], struct seal_batch *ret_batch)
+{
+	static_assert(sizeof(crypto_aead_aes256gcm_state) == sizeof ret_batch->aes_state, "AES state fits");
+	static_assert(SEAL_NONCE_BYTES == crypto_core_hchacha20_INPUTBYTES && SEAL_KEY_BYTES == crypto_core_hchacha20_OUTPUTBYTES
+		&& SEAL_KEY_BYTES == crypto_aead_aes256gcm_KEYBYTES, "sizes of the subkey");
+
+	memcpy(ret_batch->nonce, nonce, SEAL_NONCE_BYTES);
+	ret_batch->cipher = key->cipher;
+	if (key->cipher == CIPHER_NONE)
+		return;
+	int err = crypto_core_hchacha20(ret_batch->subkey, nonce, key->key, NULL);
+	assert(!err);
+	if (key->cipher == CIPHER_AES256_GCM) {
+		err = crypto_aead_aes256gcm_beforenm((crypto_aead_aes256gcm_state *)(void *)ret_batch->aes_state, ret_batch->subkey);
+		assert(!err);
+		wipe(ret_batch->subkey, sizeof ret_batch->subkey);
+	}
+}
+
+void seal_batch_begin(const struct seal_key *key, const struct env *env, struct seal_batch *ret_batch)
+{
+	uint8_t nonce[SEAL_NONCE_BYTES];
+
+	assert(key->cipher != CIPHER_AES256_GCM || crypto_aead_aes256gcm_is_available());
+	nonce_draw(env, nonce, sizeof nonce);
+	batch_make(key, nonce, ret_batch);
+}
+
+int open_batch_begin(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], struct seal_batch *ret_batch)
+{
+	if (key->cipher == CIPHER_AES256_GCM && !crypto_aead_aes256gcm_is_available()) {
+		ret_batch->cipher = CIPHER_UNUSABLE;
+		return -EOPNOTSUPP;
+	}
+	batch_make(key, nonce, ret_batch);
+	return 0;
+}
+
+void seal_batch_end(struct seal_batch *batch)
+{
+	if (batch->cipher == CIPHER_AES256_GCM)
+		wipe(batch->aes_state, sizeof batch->aes_state);
+	wipe(batch->subkey, sizeof batch->subkey);
+}
+
+static void record_nonce(uint32_t index, uint8_t ret_nonce[12])
+{
+	le64 low = le64_put(index);
+
+	static_assert(crypto_aead_chacha20poly1305_ietf_NPUBBYTES == 12 && crypto_aead_aes256gcm_NPUBBYTES == 12, "size of the nonce");
+	memset(ret_nonce, 0, 4);
+	memcpy(ret_nonce + 4, &low, 8);
+}
+
+static void checksum(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *data, size_t bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	struct {
+		uint8_t nonce[SEAL_NONCE_BYTES];
+		le32 index;
+		le64 ad_bytes;
+	} head;
+	XXH3_state_t state;
+	XXH128_canonical_t tag;
+
+	memcpy(head.nonce, batch->nonce, sizeof head.nonce);
+	head.index = le32_put(index);
+	head.ad_bytes = le64_put(ad_bytes);
+	XXH3_128bits_reset(&state);
+	XXH3_128bits_update(&state, &head, sizeof head);
+	if (ad_bytes)
+		XXH3_128bits_update(&state, ad, ad_bytes);
+	if (bytes)
+		XXH3_128bits_update(&state, data, bytes);
+	XXH128_canonicalFromHash(&tag, XXH3_128bits_digest(&state));
+	static_assert(sizeof tag == SEAL_TAG_BYTES, "size of XXH3-128");
+	memcpy(ret_tag, &tag, sizeof tag);
+}
+
+void seal_record(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *plain, size_t bytes, void *ret_sealed, uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	uint8_t nonce[12];
+	int err = -1;
+
+	record_nonce(index, nonce);
+	switch (batch->cipher) {
+	case CIPHER_NONE:
+		checksum(batch, index, ad, ad_bytes, plain, bytes, ret_tag);
+		if (ret_sealed != plain && bytes)
+			memcpy(ret_sealed, plain, bytes);
+		err = 0;
+		break;
+	case CIPHER_XCHACHA20_POLY1305:
+		err = crypto_aead_chacha20poly1305_ietf_encrypt_detached(ret_sealed, ret_tag, NULL, plain, bytes,
+			ad, ad_bytes, NULL, nonce, batch->subkey);
+		break;
+	case CIPHER_AES256_GCM:
+		err = crypto_aead_aes256gcm_encrypt_detached_afternm(ret_sealed, ret_tag, NULL, plain, bytes,
+			ad, ad_bytes, NULL, nonce, (const crypto_aead_aes256gcm_state *)(const void *)batch->aes_state);
+		break;
+	}
+	assert(!err);
+}
+
+int open_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *ret_plain)
+{
+	uint8_t nonce[12], own[SEAL_TAG_BYTES];
+	int err = -1;
+
+	record_nonce(index, nonce);
+	switch (batch->cipher) {
+	case CIPHER_NONE:
+		checksum(batch, index, ad, ad_bytes, sealed, bytes, own);
+		err = memcmp(own, tag, sizeof own);
+		if (!err && ret_plain != sealed && bytes)
+			memcpy(ret_plain, sealed, bytes);
+		break;
+	case CIPHER_XCHACHA20_POLY1305:
+		err = crypto_aead_chacha20poly1305_ietf_decrypt_detached(ret_plain, NULL, sealed, bytes, tag,
+			ad, ad_bytes, nonce, batch->subkey);
+		break;
+	case CIPHER_AES256_GCM:
+		err = crypto_aead_aes256gcm_decrypt_detached_afternm(ret_plain, NULL, sealed, bytes, tag,
+			ad, ad_bytes, nonce, (const crypto_aead_aes256gcm_state *)(const void *)batch->aes_state);
+		break;
+	}
+	return err ? -EBADMSG : 0;
+}
+
+int open_record(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], uint32_t index,
+	const void *ad, size_t ad_bytes, const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *ret_plain)
+{
+	struct seal_batch batch;
+
+	if (open_batch_begin(key, nonce, &batch))
+		return -EBADMSG;
+	int err = open_record_in(&batch, index, ad, ad_bytes, sealed, bytes, tag, ret_plain);
+	seal_batch_end(&batch);
+	return err;
+}

@@ -1,0 +1,282 @@
+/* A member that was away comes back in these steps, each safe against a cut:
+ *
+ *  1. take_back: between two transactions (everything dirty was committed, nothing is being written) the array makes it
+ *     FILLING: from then on it takes all new writes, and its gap is closed towards new generations.
+ *  2. walk: rows written while it was away (`written` in the gap) are verified through their owners, and its unit of each
+ *     is made from the others.  First the system rows that no row item covers yet (fs->pending_runs), then all row items in
+ *     the order of addresses; the position moves on after a flush of the member, and the next root keeps it.
+ *  3. close: the walk is through, everything is flushed: the array makes it IN_SYNC and a commit says so.
+ *
+ * A member that is in sync but not level with the chosen root (an unverified gap, design §5) goes through 2 and 3 alike.  Rows
+ * are held by a pin while they are worked on: none is reused between looking and writing (R1). */
+#include "fs/catchup.h"
+#include "fs/rowitem.h"
+#include "fs/rowlive.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP_ITEMS 64            /* row items looked at in one step */
+#define STEP_ROWS 256            /* rows repaired in one step, about */
+#define RETRY_FIRST_NS (10 * INT64_C(1000000000))
+#define RETRY_MOST_NS (3600 * INT64_C(1000000000))
+
+struct target {
+	unsigned member;
+	struct gap gap;
+};
+
+static int column_of(const struct band *b, unsigned member)
+{
+	for (unsigned c = 0; c < b->width; c++)
+		if (b->columns[c].member == member)
+			return (int)c;
+	return -1;
+}
+
+/* Makes the member's unit of each row anew from the other columns. */
+static int rebuild_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column)
+{
+	struct iobuf *unit = iobuf_new(UNIT_BYTES);
+	int r = unit ? 0 : -ENOMEM;
+	for (uint64_t i = row; i < row + count && r == 0; i++) {
+		r = array_rebuild_column(fs->array, b->id, i, column, unit);
+		if (r == 0)
+			r = array_write_column(fs->array, b->id, i, column, unit);
+	}
+	iobuf_unref(unit);
+	return r;
+}
+
+/* `owners` NULL: by row items. */
+static int live_of(struct fs *fs, const struct band *b, const struct run *run, uint64_t row, unsigned count, struct live_list *list)
+{
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do
+		r = run ? rowlive_owners(fs, b, run->rows.row, run->owners, run->owner_count, row, count, list)
+			: rowlive_collect(fs, b, row, count, list);
+	while (op_retry(&op, &r));
+	op_end(&op);
+	return r;
+}
+
+/* Verifies what lives in the rows, and only then makes the member's units from them: parity of damaged data is worth nothing. */
+static int repair_rows(struct fs *fs, unsigned member, const struct band *b, const struct run *run, uint64_t row, unsigned count)
+{
+	int column = column_of(b, member);
+	struct live_list list = { 0 };
+	unsigned bad = 0;
+	if (column < 0)
+		return 0;
+	int r = live_of(fs, b, run, row, count, &list);
+	if (r == 0)
+		r = rowlive_verify(fs, &list, &bad);
+	free(list.items);
+	if (r < 0)
+		return r;
+	if (bad == 0)
+		return rebuild_rows(fs, b, row, count, (unsigned)column);
+	if (count == 1)
+		return 0;        /* reported by the store, with what it was */
+	for (unsigned i = 0; i < count && r == 0; i++)
+		r = repair_rows(fs, member, b, run, row + i, 1);
+	return r;
+}
+
+/* Rows of the last commit's system nodes, which no row item covers yet: copied, since the next commit changes them. */
+static int copy_pending(struct fs *fs, struct run **ret_runs, size_t *ret_count)
+{
+	struct run *runs = calloc(fs->pending_run_count + 1, sizeof *runs);
+	if (!runs)
+		return -ENOMEM;
+	*ret_runs = runs;
+	*ret_count = fs->pending_run_count;
+	for (size_t i = 0; i < fs->pending_run_count; i++) {
+		const struct run *from = &fs->pending_runs[i];
+		runs[i] = *from;
+		runs[i].owners = malloc(from->owner_count * sizeof *from->owners + 1);
+		if (!runs[i].owners)
+			return -ENOMEM;
+		memcpy(runs[i].owners, from->owners, from->owner_count * sizeof *from->owners);
+	}
+	return 0;
+}
+
+static int repair_pending(struct fs *fs, const struct target *t)
+{
+	struct run *runs = NULL;
+	size_t count = 0;
+	pthread_mutex_lock(&fs->lock);
+	uint64_t written = fs->tree_generation;
+	int r = copy_pending(fs, &runs, &count);
+	pthread_mutex_unlock(&fs->lock);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		const struct band *b = &fs->config->bands[runs[i].rows.band];
+		if (array_stale(fs->array, t->member, written, band_row_address(b, runs[i].rows.row)))
+			r = repair_rows(fs, t->member, b, &runs[i], runs[i].rows.row, runs[i].rows.count);
+	}
+	for (size_t i = 0; i < count; i++)
+		free(runs[i].owners);
+	free(runs);
+	return r;
+}
+
+/* The next row item from `*at` on: 1 with *at moved behind it, 0 at the end. */
+static int next_item(struct fs *fs, address *at, uint64_t *ret_written, address *ret_row, unsigned *ret_count)
+{
+	struct key from = key_make(address_band(*at), ITEM_ROWS, address_block(*at)), to = key_make(BAND_ID_MAX, ITEM_ROWS, UINT64_MAX);
+	struct item item;
+	for (;;) {
+		int r = tree_next(fs, &fs->system, &from, &to, &item);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return r;
+		if (item.key.type == ITEM_ROWS)
+			break;
+		from = item.key;         /* other items of the band: step over */
+		if (from.type < ITEM_ROWS) {
+			from.type = ITEM_ROWS;
+			from.offset = 0;
+		} else
+			from = key_make(from.object + 1, ITEM_ROWS, 0);
+	}
+	const struct rows_item *v = item.value;
+	*ret_written = le64_get(v->written);
+	*ret_row = address_make((uint32_t)item.key.object, item.key.offset);
+	*ret_count = le16_get(v->rows);
+	*at = address_make((uint32_t)item.key.object, item.key.offset + le16_get(v->rows));
+	return 1;
+}
+
+/* The walk's cursor counts rows, not blocks: (band, row). A position is the address of a row. */
+static address row_to_address(const struct fs *fs, address cursor)
+{
+	const struct band *b = config_band(fs->config, address_band(cursor));
+	return b ? band_row_address(b, address_block(cursor)) : address_make(address_band(cursor), 0);
+}
+
+static address address_to_row(const struct fs *fs, address position)
+{
+	const struct band *b = config_band(fs->config, address_band(position));
+	return b ? address_make(b->id, address_block(position) / band_row_blocks(b)) : address_make(address_band(position), 0);
+}
+
+/* One stretch of the walk: 1, or 0 when it is through. */
+static int walk(struct fs *fs, const struct target *t, address *cursor)
+{
+	unsigned repaired = 0;
+	for (unsigned i = 0; i < STEP_ITEMS && repaired < STEP_ROWS; i++) {
+		uint64_t written = 0;
+		address row = 0;
+		unsigned count = 0;
+		struct op op;
+		int r = op_begin(fs, &op, OP_READ, 0);
+		do
+			r = next_item(fs, cursor, &written, &row, &count);
+		while (op_retry(&op, &r));
+		op_end(&op);
+		if (r <= 0)
+			return r;
+		const struct band *b = config_band(fs->config, address_band(row));
+		if (!b || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
+			continue;
+		r = repair_rows(fs, t->member, b, NULL, address_block(row), count);
+		if (r < 0)
+			return r;
+		repaired += count;
+	}
+	return 1;
+}
+
+static int close_gap(struct fs *fs, unsigned member)
+{
+	int r = array_gap_close(fs->array, member);
+	pthread_mutex_lock(&fs->lock);
+	txn_mark_dirty(fs);
+	pthread_mutex_unlock(&fs->lock);
+	return r < 0 ? r : fs_sync(fs);
+}
+
+static int fill_step(struct fs *fs, const struct target *t)
+{
+	struct store_pin pin;
+	address cursor = address_to_row(fs, t->gap.position);
+	int r = commit_open(fs);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&fs->lock);
+	store_pin(fs, &pin);
+	uint64_t durable = fs->durable;
+	pthread_mutex_unlock(&fs->lock);
+	if (t->gap.position == 0)
+		r = repair_pending(fs, t);
+	if (r == 0)
+		r = walk(fs, t, &cursor);
+	store_unpin(fs, &pin);
+	if (r < 0)
+		return r;
+	int e = array_flush(fs->array, durable);
+	if (e < 0)
+		return e;
+	if (r == 0)
+		return close_gap(fs, t->member) < 0 ? -EIO : 1;
+	array_gap_advance(fs->array, t->member, row_to_address(fs, cursor));
+	return 1;
+}
+
+/* Between two transactions: all that was dirty is durable, and nothing is being written. */
+static int take_back(struct fs *fs, unsigned member)
+{
+	int r = commit_open(fs);
+	if (r == 0)
+		r = fs_sync(fs);
+	if (r < 0)
+		return r;
+	SCOPED_LOCK(&fs->commit_lock);
+	pthread_mutex_lock(&fs->lock);
+	if (fs->open->placing > 0 || fs->open->run_count > 0)
+		r = -EAGAIN;
+	else {
+		r = array_member_return(fs->array, member, fs->open->generation);
+		if (r == 0)
+			txn_mark_dirty(fs);
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return r;
+}
+
+/* A member that was dropped while mounted is tried again, ever more seldom. */
+static bool due(struct fs *fs, unsigned member)
+{
+	int64_t now = fs_now_ns(fs);
+	struct retry *retry = &fs->retries[member];
+	if (now < retry->not_before_ns)
+		return false;
+	retry->delay_ns = retry->delay_ns ? retry->delay_ns * 2 : RETRY_FIRST_NS;
+	if (retry->delay_ns > RETRY_MOST_NS)
+		retry->delay_ns = RETRY_MOST_NS;
+	retry->not_before_ns = now + retry->delay_ns;
+	return true;
+}
+
+int catchup_step(struct fs *fs)
+{
+	if (fs->read_only || fs->error)
+		return 0;
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		if (s.state == MEMBER_OUT && s.name[0] && due(fs, m)) {
+			int r = take_back(fs, m);
+			return r == 0 ? 1 : r == -EAGAIN ? 0 : r;
+		}
+		if (s.gap.present && (s.state == MEMBER_IN_SYNC || s.state == MEMBER_FILLING)) {
+			struct target t = { m, s.gap };
+			return fill_step(fs, &t);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,120 @@
+/* Fills the structure that tools get about an array, mounted or not (fs/control.h). */
+#include "fs/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static void fill_head(struct control_status *s, const struct label *label)
+{
+	memset(s, 0, sizeof *s);
+	s->version = CONTROL_VERSION;
+	s->cipher = label->cipher;
+	s->array = label->array;
+	memcpy(s->name, label->name, sizeof s->name);
+	s->name[sizeof s->name - 1] = '\0';
+}
+
+static void fill_gap(struct control_member *m, const struct gap *gap)
+{
+	m->has_gap = gap->present;
+	m->gap_from = gap->present ? gap->from : 0;
+	m->gap_to = gap->present ? gap->to : 0;
+}
+
+void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
+{
+	struct array *array = fs_array(fs);
+	struct fs_space space;
+
+	fs_space(fs, &space);
+	fill_head(ret_status, array_label(array));
+	ret_status->mounted = true;
+	ret_status->startable = true;
+	ret_status->read_only = fs_read_only(fs);
+	ret_status->degraded = array_degraded(array);
+	ret_status->generation = fs_generation(fs);
+	ret_status->has_space = true;
+	ret_status->capacity_bytes = space.capacity_blocks * BLOCK_BYTES;
+	ret_status->free_bytes = space.free_blocks * BLOCK_BYTES;
+	ret_status->member_count = array_member_count(array);
+	for (unsigned i = 0; i < ret_status->member_count && i < MEMBERS_MAX; i++) {
+		struct control_member *m = &ret_status->members[i];
+		struct member_status status;
+
+		array_member_status(array, i, &status);
+		snprintf(m->path, sizeof m->path, "%s", status.name);
+		m->uuid = status.uuid;
+		m->state = status.state;
+		fill_gap(m, &status.gap);
+		m->size_bytes = status.size_bytes;
+		m->read_errors = status.read_errors;
+		m->write_errors = status.write_errors;
+		m->healed = status.healed;
+	}
+}
+
+static const struct probe_member *find_member(const struct probe *probe, const struct uuid *uuid)
+{
+	for (unsigned i = 0; i < probe->count; i++)
+		if (!probe->members[i].label_status && uuid_equal(&probe->members[i].label.member, uuid))
+			return &probe->members[i];
+	return NULL;
+}
+
+static const struct label *any_label(const struct probe *probe)
+{
+	for (unsigned i = 0; i < probe->count; i++)
+		if (!probe->members[i].label_status)
+			return &probe->members[i].label;
+	return NULL;
+}
+
+int control_status_of_probe(const struct probe *probe, struct control_status *ret_status)
+{
+	const struct label *label = any_label(probe);
+	struct choice_member choice_members[MEMBERS_MAX] = { 0 };
+	struct config *config;
+	struct choice choice;
+	uint32_t voters = 0;
+	unsigned out = 0;
+
+	int r = label ? probe_config(probe, &config) : -EBADMSG;
+	if (r < 0)
+		return r;
+	fill_head(ret_status, label);
+	ret_status->member_count = config->member_count;
+	for (unsigned i = 0; i < config->member_count; i++) {
+		const struct probe_member *p = find_member(probe, &config->members[i].uuid);
+		struct control_member *m = &ret_status->members[i];
+
+		if (config->members[i].role == MEMBER_VOTER)
+			voters |= UINT32_C(1) << i;
+		m->uuid = config->members[i].uuid;
+		m->size_bytes = config->members[i].size_bytes;
+		if (!p)
+			continue;
+		snprintf(m->path, sizeof m->path, "%s", p->disk ? p->disk->name : "");
+		choice_members[i].present = true;
+		choice_members[i].has_root = p->has_root;
+		choice_members[i].root = p->root_hint;
+	}
+	choose_root(choice_members, config->member_count, voters, &choice);
+	bool chosen = choice.result == CHOICE_OK || choice.result == CHOICE_TOO_FEW;
+	ret_status->startable = choice.result == CHOICE_OK;
+	if (chosen)
+		ret_status->generation = choice_members[choice.root_member].root.generation;
+	for (unsigned i = 0; i < config->member_count; i++) {
+		struct control_member *m = &ret_status->members[i];
+		bool in_sync = chosen && choice.in_sync & UINT32_C(1) << i;
+		/* What choose_root adds itself (an opening root names a present one in sync or out) is not yet so on disk. */
+		m->state = in_sync ? MEMBER_IN_SYNC : MEMBER_OUT;
+		if (chosen)
+			fill_gap(m, &choice_members[choice.root_member].root.members[i].gap);
+		if (config->members[i].role == MEMBER_VOTER && !in_sync)
+			out++;
+	}
+	ret_status->degraded = out > 0 || !chosen;
+	config_free(config);
+	return 0;
+}

@@ -1,0 +1,159 @@
+/* The filesystem in memory: what the files of fs/ share.  Private to fs/.
+ *
+ * Locks, in the order in which they are taken:
+ *   inode lock (fs/inode.h)  →  commit_lock  →  lock  →  locks inside raid/
+ * `lock` protects everything below that does not say otherwise, and both trees in memory; it is never held over I/O
+ * or sealing.  `commit_lock` is held through one whole commit, and makes commits one at a time. */
+#ifndef FS_CORE_H
+#define FS_CORE_H
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "crypto/key.h"
+#include "crypto/seal.h"
+#include "fs/alloc.h"
+#include "fs/cache.h"
+#include "fs/format.h"
+#include "fs/fs.h"
+#include "fs/node.h"
+#include "fs/pool.h"
+#include "fs/record.h"
+#include "fs/tree.h"
+#include "fs/txn.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct tree {
+	uint8_t id;                      /* enum tree_id */
+	uint64_t txn;                    /* nodes of this transaction may be changed */
+	struct node *root;               /* always in memory; the tree holds a reference */
+};
+
+/* A run of rows that a transaction wrote, with its owners: becomes bits and a row item. */
+struct run {
+	struct rows rows;
+	bool system;                     /* of system-tree nodes and pending records: enters bitmaps with the next commit */
+	unsigned owner_count;
+	struct row_owner *owners;        /* in the order of blocks; they also say which blocks are used */
+};
+
+struct freed { address address; uint32_t blocks; };
+
+/* Blocks freed whose address was not known then: of a record or node of an earlier transaction still being placed. */
+struct freed_later {
+	struct record *record;           /* or */
+	struct node *node;
+	uint8_t first, count;            /* blocks of the record */
+};
+
+struct txn {
+	uint64_t generation;
+	bool dirty;                      /* anything to commit */
+	struct list records;             /* dirty, not yet being placed; struct record.link */
+	uint64_t record_bytes;           /* of those */
+	unsigned placing;                /* placements under way that began in this transaction */
+	struct run *runs; size_t run_count, run_room;
+	struct freed *freed; size_t freed_count, freed_room;
+	struct freed_later *later; size_t later_count, later_room;
+	uint64_t freed_blocks;           /* of both, for deciding whether a commit helps against ENOSPC */
+	uint64_t node_count;             /* dirty nodes of the file tree */
+};
+
+/* A system node that relocation wants moved, if it still lies there. */
+struct touch { struct key key; uint8_t level; address at; };
+
+/* When a member that was dropped is tried again. */
+struct retry { int64_t not_before_ns, delay_ns; };
+
+struct pins { uint64_t *generation; unsigned *count; unsigned used, room; };
+
+struct fs {
+	struct fs_options options;
+	const struct env *env;
+	struct array *array;
+	struct keys *keys;
+	const struct config *config;
+	bool read_only;
+	bool simple;                     /* FS_INLINE: no threads */
+
+	pthread_mutex_t lock;
+	pthread_mutex_t commit_lock;
+	pthread_cond_t progress;         /* a commit or a placement ended, or space came back */
+	pthread_cond_t wake_commit;      /* the commit thread has something to do */
+	pthread_cond_t wake_flush;
+
+	struct tree file, system;
+	struct cache cache;
+	struct tree_miss miss;           /* set by the function that returned TREE_MISS, read by op_retry */
+	struct txn *open;                /* operations join this one */
+	struct txn *committing;          /* or NULL */
+	uint64_t durable;                /* the newest generation whose root is durable */
+	uint64_t tree_generation, tree_before;   /* of the trees that the newest root names */
+	uint64_t commit_wanted;          /* somebody waits for this generation */
+	int error;                       /* sticky: a commit failed; everything that writes returns it */
+
+	/* Dirty memory: record data and dirty nodes, in bytes. */
+	_Atomic uint64_t record_bytes;
+	uint64_t node_bytes;
+
+	struct alloc alloc;
+	struct pins pins;
+	uint64_t reserved_blocks;        /* of EXTENT_RESERVED items */
+	uint64_t next_object;
+	uint64_t inode_count;
+	struct inode_table *inodes;
+	struct freed *system_freed; size_t system_freed_count, system_freed_room;   /* by the commit under way: next pending list */
+	struct run *pending_runs; size_t pending_run_count, pending_run_room;       /* system rows of the last commit */
+	struct freed *pending_freed; size_t pending_freed_count, pending_freed_room;    /* blocks freed by it, not yet in bitmaps */
+	struct rows *last_written; size_t last_written_count, last_written_room;    /* at open: rows that the chosen generation wrote */
+	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
+	struct retry retries[MEMBERS_MAX];
+	bool relocating;                 /* one thread relocates at a time */
+	uint32_t relocate_band; uint64_t relocate_row;           /* where it looks next */
+	struct release *releases;        /* cleared blocks that may not be allocated yet, oldest first (commit.c) */
+
+	pthread_mutex_t opening_lock;    /* one thread takes the term */
+	_Atomic bool opened;             /* promise and opening root are durable */
+	struct root_body root_body;      /* of the newest root, as written */
+	uint64_t root_generation;        /* of the newest root written or chosen */
+
+	struct pool *pool;
+	struct threads *threads;         /* NULL until fs_start (threads.c) */
+	bool stopping;
+};
+
+/* Grows a vector by one: returns the new element or NULL. */
+void *vector_add(void *vector, size_t *count, size_t *room, size_t element_bytes);
+
+static inline const struct keys *fs_keys(const struct fs *fs) { return fs->keys; }
+
+/* txn.c */
+struct txn *txn_new(uint64_t generation);
+void txn_free(struct txn *txn);
+void txn_mark_dirty(struct fs *fs);
+/* A block run of the file tree or of data is no longer used from the open transaction on. */
+int txn_free_blocks(struct fs *fs, address from, uint32_t blocks);
+uint64_t fs_dirty_bytes(struct fs *fs);
+
+/* store.c: reads one node's record, verified and healed; no lock held. */
+int store_read_node(struct fs *fs, const struct disk_pointer *pointer, uint8_t tree, uint8_t level, void *ret_image);
+int store_read_pending(struct fs *fs, const struct disk_pointer *pointer, uint64_t generation, void *ret_image);
+/* The generation below which freed blocks may be reused: no pin is older. With lock held. */
+uint64_t store_oldest_pin(struct fs *fs);
+
+/* commit.c */
+int commit_run(struct fs *fs);           /* one whole commit of what is open now */
+int commit_open(struct fs *fs);          /* takes the term and writes the opening root, once */
+void commit_release(struct fs *fs);      /* lock held: lets blocks be reused whose commit is durable and that no pin holds */
+
+/* open.c: the parts that mkfs shares. */
+int fs_new(struct array *array, struct keys *keys, const struct fs_options *options, struct fs **ret_fs);
+void fs_delete(struct fs *fs);
+void fs_auth(struct keys *keys, struct array_auth *ret_auth);
+/* root.c */
+int root_body_open(const struct keys *keys, const uint8_t record[ROOT_BYTES], struct root_body *ret_body);
+void root_seal_record(const struct keys *keys, const struct env *env, struct root_header *header,
+	const struct root_body *body, uint8_t ret_record[ROOT_BYTES]);
+
+#endif

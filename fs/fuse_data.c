@@ -1,0 +1,235 @@
+/* FUSE requests on the content of files, on extended attributes, and the tools' ioctl.
+ *
+ * Reads go through one buffer for each thread, aligned to a block and left out of core dumps, since it holds
+ * plaintext; the kernel's own limit for one read bounds it. */
+#include "fs/fuse_internal.h"
+
+#include "base/cleanup.h"
+#include "fs/control.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct read_buffer {
+	void *bytes;
+	size_t size_bytes;
+};
+
+static pthread_key_t read_buffer_key;
+static pthread_once_t read_buffer_once = PTHREAD_ONCE_INIT;
+static bool read_buffer_ready;
+
+static void read_buffer_free(void *p)
+{
+	struct read_buffer *b = p;
+	if (b->bytes)
+		munmap(b->bytes, b->size_bytes);
+	free(b);
+}
+
+static void read_buffer_init(void)
+{
+	read_buffer_ready = !pthread_key_create(&read_buffer_key, read_buffer_free);
+}
+
+/* This thread's buffer, of at least so many bytes; NULL without memory. */
+static void *read_buffer(size_t size_bytes)
+{
+	pthread_once(&read_buffer_once, read_buffer_init);
+	if (!read_buffer_ready)
+		return NULL;
+	struct read_buffer *b = pthread_getspecific(read_buffer_key);
+	if (!b) {
+		b = calloc(1, sizeof *b);
+		if (!b || pthread_setspecific(read_buffer_key, b)) {
+			free(b);
+			return NULL;
+		}
+	}
+	if (b->size_bytes < size_bytes) {
+		if (b->bytes)
+			munmap(b->bytes, b->size_bytes);
+		*b = (struct read_buffer){ 0 };
+		void *bytes = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (bytes == MAP_FAILED)
+			return NULL;
+		madvise(bytes, size_bytes, MADV_DONTDUMP);
+		*b = (struct read_buffer){ bytes, size_bytes };
+	}
+	return b->bytes;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	int r = fs_ref(fs, ino);
+
+	if (!r && fi->flags & O_TRUNC) {
+		struct fs_attr attr = { .size_bytes = 0 };
+		r = fs_setattr(fs, ino, &attr, FS_SET_SIZE | (fuse_hook_kill_suidgid() ? FS_KILL_SUIDGID : 0), &attr);
+		if (r < 0)
+			fs_unref(fs, ino, 1);
+	}
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	fi->keep_cache = 1;
+	if (fuse_reply_open(req, fi) < 0)
+		fs_unref(fs, ino, 1);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)fi;
+	fs_unref(fs_of(req), ino, 1);
+	fuse_reply_err(req, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	void *buf = read_buffer(size);
+
+	(void)fi;
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ssize_t n = fs_read(fs_of(req), ino, buf, size, (uint64_t)offset);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
+	struct fuse_file_info *fi)
+{
+	struct fuse_server *server = server_of(req);
+	bool killed = false;
+
+	(void)fi;
+	ssize_t n = fs_write(server->fs, ino, buf, size, (uint64_t)offset, fuse_hook_kill_suidgid(), &killed);
+	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
+	if (killed)
+		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	(void)fi;
+	reply_result(req, fs_fsync(fs_of(req), ino, data_only));
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+{
+	(void)fi;
+	reply_result(req, fs_fallocate(fs_of(req), ino, mode, (uint64_t)offset, (uint64_t)length));
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	uint64_t found;
+
+	(void)fi;
+	int r = fs_seek(fs_of(req), ino, (uint64_t)offset, whence, &found);
+	if (r < 0)
+		reply_result(req, r);
+	else
+		fuse_reply_lseek(req, (off_t)found);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	reply_result(req, fs_setxattr(fs_of(req), ino, name, value, size, flags));
+}
+
+typedef ssize_t get_bytes(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size);
+
+static ssize_t get_value(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size)
+{
+	return fs_getxattr(fs, ino, name, buf, size);
+}
+
+static ssize_t get_names(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size)
+{
+	(void)name;
+	return fs_listxattr(fs, ino, buf, size);
+}
+
+/* getxattr and listxattr: size 0 asks how much there is. */
+static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size, get_bytes *get)
+{
+	autofree char *buf = size ? malloc(size) : NULL;
+
+	if (size && !buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ssize_t n = get(fs_of(req), ino, name, buf, size);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (!size)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	reply_xattr(req, ino, name, size, get_value);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	reply_xattr(req, ino, NULL, size, get_names);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	reply_result(req, fs_removexattr(fs_of(req), ino, name));
+}
+
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
+	unsigned flags, const void *in, size_t in_bytes, size_t out_bytes)
+{
+	(void)ino, (void)arg, (void)fi, (void)flags, (void)in, (void)in_bytes;
+	if (cmd != CONTROL_STATUS) {
+		fuse_reply_err(req, ENOTTY);
+		return;
+	}
+	autofree struct control_status *status = malloc(sizeof *status);
+	if (!status) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (out_bytes < sizeof *status) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	control_status_of_fs(fs_of(req), status);
+	fuse_reply_ioctl(req, 0, status, sizeof *status);
+}
+
+void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = op_open;
+	ops->release = op_release;
+	ops->read = op_read;
+	ops->write = op_write;
+	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+	ops->setxattr = op_setxattr;
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->removexattr = op_removexattr;
+	ops->ioctl = op_ioctl;
+}

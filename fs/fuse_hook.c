@@ -1,0 +1,91 @@
+/* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
+ *
+ * Two things are lifted here:
+ *
+ * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
+ *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
+ *    know this bit, so it is added to the reply on its way out (and FUSE_PARALLEL_DIROPS, which 3.14 never sends).
+ *    It obliges us to drop suid and sgid: on a write or open that carries the flag for it (libfuse hides these flags;
+ *    read_hook keeps them for the thread, which also handles the request that it read), on a setattr with
+ *    FUSE_SET_ATTR_KILL_SUID, and on chown.
+ *
+ * 2. Nothing else: every other byte passes through unchanged. */
+#include "fs/fuse_internal.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static __thread bool kill_suidgid;
+
+bool fuse_hook_kill_suidgid(void)
+{
+	return kill_suidgid;
+}
+
+/* The flag in a WRITE, OPEN or CREATE that tells to drop the bits. */
+static bool asks_to_kill(const struct fuse_in_header *header, const void *body, size_t body_bytes)
+{
+	switch (header->opcode) {
+	case FUSE_WRITE:
+		return body_bytes >= sizeof(struct fuse_write_in) &&
+			((const struct fuse_write_in *)body)->write_flags & FUSE_WRITE_KILL_SUIDGID;
+	case FUSE_OPEN:
+		return body_bytes >= sizeof(struct fuse_open_in) &&
+			((const struct fuse_open_in *)body)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+	case FUSE_CREATE:
+		return body_bytes >= sizeof(struct fuse_create_in) &&
+			((const struct fuse_create_in *)body)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+	default:
+		return false;
+	}
+}
+
+static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
+{
+	struct fuse_server *server = userdata;
+	ssize_t n = read(fd, buf, bytes);
+
+	kill_suidgid = false;
+	if (n < (ssize_t)sizeof(struct fuse_in_header))
+		return n;
+	const struct fuse_in_header *header = buf;
+	const void *body = header + 1;
+	size_t body_bytes = (size_t)n - sizeof *header;
+
+	if (header->opcode == FUSE_INIT && body_bytes >= sizeof(struct fuse_init_in)) {
+		const struct fuse_init_in *init = body;
+		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
+			server->init_unique = header->unique;
+	} else {
+		kill_suidgid = asks_to_kill(header, body, body_bytes);
+	}
+	return n;
+}
+
+static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fuse_server *server = userdata;
+
+	if (server->init_unique && count >= 2 && iov[0].iov_len == sizeof(struct fuse_out_header) &&
+	    iov[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {
+		const struct fuse_out_header *header = iov[0].iov_base;
+		if (header->unique == server->init_unique) {
+			struct fuse_init_out *init = iov[1].iov_base;
+			server->init_unique = 0;
+			if (!header->error) {
+				init->flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
+				server->killpriv = true;
+			}
+		}
+	}
+	return writev(fd, iov, count);
+}
+
+int fuse_hook_install(struct fuse_server *server)
+{
+	static const struct fuse_custom_io io = { .writev = writev_hook, .read = read_hook };
+	return fuse_session_custom_io(server->session, &io, fuse_session_fd(server->session));
+}

@@ -1,0 +1,45 @@
+/* What the files of the FUSE adapter share.  Private to fs/fuse*.c. */
+#ifndef FS_FUSE_INTERNAL_H
+#define FS_FUSE_INTERNAL_H
+
+#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 12)
+#include <fuse_lowlevel.h>
+
+#include "fs/fs.h"
+#include "fs/fuse.h"
+
+struct fuse_server {
+	struct fs *fs;
+	struct fuse_session *session;
+	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
+	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
+};
+
+/* Nobody but this mount changes the filesystem, so that the kernel may keep what it knows. */
+#define CACHE_SECONDS (365.0 * 86400)
+
+static inline struct fuse_server *server_of(fuse_req_t req) { return fuse_req_userdata(req); }
+static inline struct fs *fs_of(fuse_req_t req) { return server_of(req)->fs; }
+
+/* Answers with a result of fs/fs.h: 0 or -errno. */
+static inline void reply_result(fuse_req_t req, int result) { fuse_reply_err(req, -result); }
+
+void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
+/* How long the kernel may keep these attributes. */
+double attr_seconds(const struct fs_attr *attr);
+void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+
+/* ---- fs/fuse_ops.c, fs/fuse_dir.c, fs/fuse_data.c: each fills its part of the table ---- */
+
+void fuse_fill_namespace_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_directory_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops);
+
+/* ---- fs/fuse_hook.c ---- */
+
+/* Puts our read and writev under the mounted session: see the file's head. */
+int fuse_hook_install(struct fuse_server *server);
+/* Did the request that this thread is handling ask to drop suid and sgid? */
+bool fuse_hook_kill_suidgid(void);
+
+#endif

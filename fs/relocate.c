@@ -1,0 +1,235 @@
+/* A batch: the sparsest rows within a window, in the order of how little lives in them, as many as free rows can surely
+ * take up again.  What lives there is found through row items, sorted by owner so that moves share leaves, read by the
+ * ordinary verified path and made dirty; the commit places it like any write, and the old rows become free once that is
+ * durable.  Nodes of the file tree are made dirty at once; those of the system tree by the commit (fs->touches). */
+#include "fs/data.h"
+#include "fs/inode.h"
+#include "fs/relocate.h"
+#include "fs/rowlive.h"
+#include "fs/space.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_ROWS 16384        /* looked at in one batch at most */
+#define BATCH_BLOCKS_MAX 4096    /* moved in one batch at most: 16 MiB */
+
+struct sparse { uint32_t band; uint64_t row; int live; unsigned row_blocks; };
+struct sparse_list { struct sparse *rows; size_t count, room; };
+
+/* Looks at one more row at the cursor. Body. */
+static int look(struct fs *fs, struct sparse_list *list)
+{
+	const struct band *b = &fs->config->bands[fs->relocate_band];
+	int live;
+	if (fs->relocate_row >= b->rows) {
+		fs->relocate_band = (fs->relocate_band + 1) % fs->config->band_count;
+		fs->relocate_row = 0;
+		b = &fs->config->bands[fs->relocate_band];
+	}
+	int r = alloc_row_live(fs, fs->relocate_band, fs->relocate_row, &live);
+	if (r < 0)
+		return r;
+	if (live > 0 && live < (int)band_row_blocks(b)) {
+		struct sparse *s = vector_add(&list->rows, &list->count, &list->room, sizeof *s);
+		if (!s)
+			return -ENOMEM;
+		*s = (struct sparse){ fs->relocate_band, fs->relocate_row, live, band_row_blocks(b) };
+	}
+	fs->relocate_row++;
+	return 0;
+}
+
+static int find_sparse(struct fs *fs, struct sparse_list *list)
+{
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	uint64_t rows = fs->alloc.total_rows < WINDOW_ROWS ? fs->alloc.total_rows : WINDOW_ROWS;
+	for (uint64_t i = 0; i < rows && r == 0; i++)
+		do
+			r = look(fs, list);
+		while (op_retry(&op, &r));
+	op_end(&op);
+	return r;
+}
+
+static int sparser_first(const void *a, const void *b)
+{
+	const struct sparse *x = a, *y = b;
+	double fx = (double)x->live / x->row_blocks, fy = (double)y->live / y->row_blocks;
+	return fx < fy ? -1 : fx > fy;
+}
+
+static int by_owner(const void *a, const void *b)
+{
+	const struct live *x = a, *y = b;
+	if (x->node != y->node)
+		return x->node - y->node;
+	if (x->node)
+		return key_compare(&x->key, &y->key);
+	if (x->place.object != y->place.object)
+		return x->place.object < y->place.object ? -1 : 1;
+	return x->place.block < y->place.block ? -1 : x->place.block > y->place.block;
+}
+
+/* The record becomes dirty where its pointer still is what it was. Body. */
+static int move_locked(struct fs *fs, const struct record_place *p, struct record *record)
+{
+	struct inode inode;
+	struct extent_walk walk = { .ino = p->object, .block = p->block, .limit = p->block + p->blocks };
+	struct extent x;
+	int r = extent_walk_next(fs, &walk, &x);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0 || x.kind != EXTENT_DATA)
+		return r;
+	struct record_place now;
+	extent_record(&x.item, p->block, &now);
+	if (now.address != p->address || now.block != p->block || now.blocks != p->blocks || memcmp(now.tag, p->tag, sizeof now.tag))
+		return 0;
+	r = inode_load(fs, p->object, &inode);
+	if (r == 0)
+		r = data_prepare_range(fs, p->object, p->block, p->block + p->blocks);
+	if (r == 0)
+		r = data_remove(fs, &inode, p->block, p->block + p->blocks);
+	if (r == 0)
+		r = record_put(fs, record);
+	return r;        /* as many blocks as before: the inode stays as it is */
+}
+
+static int move_data(struct fs *fs, const struct live *live)
+{
+	const struct record_place *p = &live->place;
+	struct record *record = record_new(fs, p->object, p->block, p->blocks, false);
+	if (!record)
+		return -ENOMEM;
+	void *const bufs[1] = { record_data(record) };
+	int r = store_read_records(fs, p, bufs, 1);
+	struct op op;
+	if (r == 0)
+		r = op_begin(fs, &op, OP_FREE, 0);
+	if (r < 0) {
+		record_unref(fs, record);
+		return r;
+	}
+	do
+		r = move_locked(fs, p, record);
+	while (op_retry(&op, &r));
+	op_end(&op);
+	record_unref(fs, record);
+	return r;
+}
+
+static int move_node(struct fs *fs, const struct live *live)
+{
+	address at = le64_get(live->pointer.address);
+	struct op op;
+	int r = op_begin(fs, &op, OP_FREE, 0);
+	if (r < 0)
+		return r;
+	if (live->tree == TREE_SYSTEM) {
+		struct touch *t = vector_add(&fs->touches, &fs->touch_count, &fs->touch_room, sizeof *t);
+		if (t) {
+			*t = (struct touch){ live->key, live->level, at };
+			txn_mark_dirty(fs);
+		} else
+			r = -ENOMEM;
+	} else
+		do
+			r = tree_touch(fs, &fs->file, &live->key, live->level, at);
+		while (op_retry(&op, &r));
+	op_end(&op);
+	return r;
+}
+
+/* What a batch may dirty: half of what the free rows can hold, since it is written beside what it replaces. */
+static uint64_t budget_blocks(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->lock);
+	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
+	uint64_t blocks = fs->alloc.free_rows * row_blocks / 2;
+	pthread_mutex_unlock(&fs->lock);
+	return blocks < BATCH_BLOCKS_MAX ? blocks : BATCH_BLOCKS_MAX;
+}
+
+/* Blocks that moving it makes dirty: itself, and a leaf with its path where that is not shared with the one before. */
+static uint64_t cost_of(const struct live *live, const struct live *before)
+{
+	if (live->node)
+		return 2 * UNIT_BLOCKS;
+	bool near = before && !before->node && before->place.object == live->place.object
+		&& live->place.block - before->place.block < EXTENT_RECORDS_MAX * UNIT_BLOCKS / 4;
+	return live->place.blocks + (near ? 0 : 2 * UNIT_BLOCKS);
+}
+
+static int collect(struct fs *fs, const struct sparse_list *rows, uint64_t budget, unsigned rows_max, struct live_list *list)
+{
+	uint64_t cost = 0;
+	for (size_t i = 0; i < rows->count && cost < budget && (rows_max == 0 || i < rows_max); i++) {
+		const struct sparse *s = &rows->rows[i];
+		size_t before = list->count;
+		struct op op;
+		int r = op_begin(fs, &op, OP_READ, 0);
+		do
+			r = rowlive_collect(fs, &fs->config->bands[s->band], s->row, 1, list);
+		while (op_retry(&op, &r));
+		op_end(&op);
+		if (r < 0)
+			return r;
+		for (size_t k = before; k < list->count; k++)
+			cost += cost_of(&list->items[k], k > 0 ? &list->items[k - 1] : NULL);
+	}
+	return 0;
+}
+
+int64_t relocate_batch(struct fs *fs, unsigned rows_max)
+{
+	struct sparse_list rows = { 0 };
+	struct live_list list = { 0 };
+	struct store_pin pin;
+	int64_t moved = 0;
+	uint64_t budget = budget_blocks(fs), cost = 0;
+	pthread_mutex_lock(&fs->lock);
+	store_pin(fs, &pin);
+	pthread_mutex_unlock(&fs->lock);
+	int r = find_sparse(fs, &rows);
+	if (r == 0 && rows.count > 0) {
+		qsort(rows.rows, rows.count, sizeof *rows.rows, sparser_first);
+		r = collect(fs, &rows, budget, rows_max, &list);
+	}
+	if (r == 0 && list.count > 0)
+		qsort(list.items, list.count, sizeof *list.items, by_owner);
+	for (size_t i = 0; i < list.count && r == 0 && cost < budget; i++) {
+		const struct live *live = &list.items[i];
+		cost += cost_of(live, i > 0 ? live - 1 : NULL);
+		r = live->node ? move_node(fs, live) : move_data(fs, live);
+		if (r == -EIO)
+			r = 0;           /* it stays where it is, and the row counts as live */
+		else if (r == 0)
+			moved += live->node ? UNIT_BLOCKS : live->place.blocks;
+	}
+	store_unpin(fs, &pin);
+	free(rows.rows);
+	free(list.items);
+	return r < 0 ? r : moved;
+}
+
+int relocate_for_rows(struct fs *fs)
+{
+	while (fs->relocating) {
+		pthread_cond_wait(&fs->progress, &fs->lock);
+		if (!fs->relocating)
+			return fs->error;
+	}
+	fs->relocating = true;
+	pthread_mutex_unlock(&fs->lock);
+	int64_t r = relocate_batch(fs, 0);
+	int e = fs_sync(fs);
+	if (e == 0)
+		e = fs_sync(fs);         /* what the first one freed of the system tree */
+	pthread_mutex_lock(&fs->lock);
+	fs->relocating = false;
+	pthread_cond_broadcast(&fs->progress);
+	return r < 0 ? (int)r : e;
+}

@@ -1,0 +1,30 @@
+/* From rows to what lives in them: the owners in row items are hints, the pointers that they lead to decide.
+ *
+ * Relocation, catching up and every walk in the order of addresses use it. */
+#ifndef FS_ROWLIVE_H
+#define FS_ROWLIVE_H
+
+#include "fs/core.h"
+
+/* A record of data or a node whose newest pointer leads into the rows asked for. */
+struct live {
+	bool node;
+	uint8_t tree, level;             /* of a node */
+	struct key key;                  /* of a node: a key that leads to it */
+	struct disk_pointer pointer;     /* of a node */
+	struct record_place place;       /* of data */
+};
+
+struct live_list { struct live *items; size_t count, room; };
+
+/* Adds what lives in rows [row, row + count) of the band. A body: lock held, may TREE_MISS (nothing is added then). What is dirty in memory
+ * has no place any more and is left out. */
+int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
+/* The same for owners given (of rows that no row item covers yet), whose blocks count from `first_row`. */
+int rowlive_owners(struct fs *fs, const struct band *band, uint64_t first_row, const struct row_owner *owners, unsigned owner_count,
+	uint64_t row, unsigned count, struct live_list *list);
+/* Reads and verifies everything in the list, healing what can be healed; no lock held, under the caller's pin. *ret_bad counts what
+ * could not be had. */
+int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad);
+
+#endif

@@ -1,0 +1,20 @@
+/* Who may still take space: the reserve, ENOSPC and statfs (design §8).
+ *
+ * ENOSPC goes by count alone: live + dirty + reserved by fallocate + what is asked for must stay within capacity less the
+ * reserve.  Blocks freed by a transaction that is not durable yet count as live; if they would make the difference, the
+ * caller commits first.  Beside the count there is a reserve of free rows: below it only OP_FREE, relocation and commits go
+ * on, and others wait for relocation to empty sparse rows. */
+#ifndef FS_SPACE_H
+#define FS_SPACE_H
+
+#include "fs/txn.h"
+
+uint64_t space_reserve_blocks(const struct fs *fs);
+/* Rows that stay free for commits and relocation. */
+uint64_t space_reserve_rows(const struct fs *fs);
+/* Lock held (dropped while waiting). 0, -ENOSPC or the error of a commit. */
+int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks);
+/* Free rows are few: relocation should run. */
+bool space_rows_low(const struct fs *fs);
+
+#endif

@@ -1,0 +1,250 @@
+#include "fs/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_RUN_BLOCKS 256u     /* contiguous records are read with one call, up to 1 MiB */
+
+struct record_ad store_node_ad(uint8_t tree, uint8_t level)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_NODE, .tree = tree, .level = level,
+		.length_bytes = le32_put(NODE_BYTES) };
+}
+
+struct record_ad store_data_ad(uint64_t object, uint64_t block, unsigned blocks)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_DATA,
+		.length_bytes = le32_put(blocks * BLOCK_BYTES), .object = le64_put(object), .offset = le64_put(block) };
+}
+
+struct record_ad store_pending_ad(uint64_t generation)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_PENDING, .length_bytes = le32_put(UNIT_BYTES),
+		.offset = le64_put(generation) };
+}
+
+void store_pin(struct fs *fs, struct store_pin *ret_pin)
+{
+	struct pins *p = &fs->pins;
+	ret_pin->generation = fs->open->generation;
+	for (unsigned i = 0; i < p->used; i++)
+		if (p->generation[i] == ret_pin->generation) {
+			p->count[i]++;
+			return;
+		}
+	if (p->used == p->room) {
+		unsigned room = p->room ? p->room * 2 : 16;
+		uint64_t *generation = realloc(p->generation, room * sizeof *generation);
+		if (generation)
+			p->generation = generation;
+		unsigned *count = realloc(p->count, room * sizeof *count);
+		if (count)
+			p->count = count;
+		if (!generation || !count)
+			abort();         /* a pin that is not kept would let a row be reused under a reader */
+		p->room = room;
+	}
+	p->generation[p->used] = ret_pin->generation;
+	p->count[p->used++] = 1;
+}
+
+static void unpin_locked(struct fs *fs, struct store_pin *pin)
+{
+	struct pins *p = &fs->pins;
+	unsigned i = 0;
+	while (p->generation[i] != pin->generation)
+		i++;
+	if (--p->count[i] > 0)
+		return;
+	p->used--;
+	p->generation[i] = p->generation[p->used];
+	p->count[i] = p->count[p->used];
+}
+
+void store_unpin(struct fs *fs, struct store_pin *pin)
+{
+	pthread_mutex_lock(&fs->lock);
+	unpin_locked(fs, pin);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+uint64_t store_oldest_pin(struct fs *fs)
+{
+	uint64_t oldest = UINT64_MAX;
+	for (unsigned i = 0; i < fs->pins.used; i++)
+		if (fs->pins.generation[i] < oldest)
+			oldest = fs->pins.generation[i];
+	return oldest;
+}
+
+static int open_at(struct fs *fs, const struct sealed *s, const void *bytes, void *ret_plain)
+{
+	return open_record(&fs->keys->data, s->nonce, s->index, s->ad, sizeof *s->ad, bytes, s->blocks * BLOCK_BYTES, s->tag, ret_plain);
+}
+
+/* Writes the record's own blocks, as rebuilt and verified, back to the column that gave something else. */
+static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
+{
+	const struct band *b = config_band(fs->config, address_band(s->address));
+	uint64_t row = band_row_of(b, s->address);
+	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b)), column = band_data_column(b, row, index);
+	unsigned member = b->columns[column].member;
+	if (fs->read_only || commit_open(fs) < 0)
+		return;
+	struct iobuf *unit = iobuf_new(UNIT_BYTES);
+	if (!unit)
+		return;
+	int r = array_read_column(fs->array, b->id, row, column, unit);
+	if (r < 0)
+		r = array_rebuild_column(fs->array, b->id, row, column, unit);
+	if (r == 0) {
+		memcpy(unit->data + address_block(s->address) % UNIT_BLOCKS * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
+		r = array_write_column(fs->array, b->id, row, column, unit);
+	}
+	iobuf_unref(unit);
+	if (r < 0)
+		return;
+	array_count_healed(fs->array, member);
+	event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes of member %u from parity (band %u, row %llu)",
+		s->blocks * BLOCK_BYTES, member, b->id, (unsigned long long)row);
+}
+
+static void report_unreadable(struct fs *fs, const struct sealed *s)
+{
+	if (s->ad->kind == RECORD_DATA)
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1,
+			"inode %llu: %u bytes at offset %llu cannot be read and parity cannot rebuild them",
+			(unsigned long long)le64_get(s->ad->object), s->blocks * BLOCK_BYTES,
+			(unsigned long long)le64_get(s->ad->offset) * BLOCK_BYTES);
+	else
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a %s at band %u, block %llu cannot be read and parity cannot rebuild it",
+			s->ad->kind == RECORD_NODE ? "tree node" : "pending record", address_band(s->address),
+			(unsigned long long)address_block(s->address));
+}
+
+/* The second try: from parity. */
+static int read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
+{
+	struct iobuf *buf = iobuf_new(UNIT_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int r = array_read_rebuilt(fs->array, s->address, s->blocks, buf, 0);
+	if (r == 0)
+		r = open_at(fs, s, buf->data, ret_plain);
+	if (r == 0)
+		heal(fs, s, buf->data);
+	iobuf_unref(buf);
+	if (r < 0 && r != -ENOMEM) {
+		report_unreadable(fs, s);
+		r = -EIO;
+	}
+	return r;
+}
+
+static bool address_valid(struct fs *fs, address from, unsigned blocks)
+{
+	const struct band *b = config_band(fs->config, address_band(from));
+	return b && blocks >= 1 && address_block(from) % UNIT_BLOCKS + blocks <= UNIT_BLOCKS
+		&& address_block(from) + blocks <= band_blocks(b);
+}
+
+int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
+{
+	if (!address_valid(fs, s->address, s->blocks))
+		return -EUCLEAN;
+	struct iobuf *buf = iobuf_new(UNIT_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int r = array_read(fs->array, s->address, s->blocks, buf, 0);
+	if (r == 0)
+		r = open_at(fs, s, buf->data, ret_plain);
+	iobuf_unref(buf);
+	return r == 0 || r == -ENOMEM ? r : read_rebuilt(fs, s, ret_plain);
+}
+
+static int read_pointer(struct fs *fs, const struct disk_pointer *p, const struct record_ad *ad, void *ret_image)
+{
+	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0)
+		return -EUCLEAN;
+	struct sealed s = { le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ad };
+	return store_read(fs, &s, ret_image);
+}
+
+int store_read_node(struct fs *fs, const struct disk_pointer *pointer, uint8_t tree, uint8_t level, void *ret_image)
+{
+	struct record_ad ad = store_node_ad(tree, level);
+	int r = read_pointer(fs, pointer, &ad, ret_image);
+	if (r == 0)
+		r = image_validate(ret_image, tree, level);
+	if (r == -EBADMSG || r == -EUCLEAN) {
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a tree node at band %u, block %llu makes no sense though its tag is right",
+			address_band(le64_get(pointer->address)), (unsigned long long)address_block(le64_get(pointer->address)));
+		r = -EIO;
+	}
+	return r;
+}
+
+int store_read_pending(struct fs *fs, const struct disk_pointer *pointer, uint64_t generation, void *ret_image)
+{
+	struct record_ad ad = store_pending_ad(generation);
+	return read_pointer(fs, pointer, &ad, ret_image);
+}
+
+static struct sealed place_sealed(const struct record_place *p, const struct record_ad *ad)
+{
+	return (struct sealed){ p->address, p->blocks, p->nonce, p->tag, p->index, ad };
+}
+
+/* Records that follow one another in one band, read with one call. */
+static int read_run(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
+{
+	const struct record_place *last = &places[count - 1];
+	unsigned blocks = (unsigned)(last->address + last->blocks - places[0].address);
+	struct iobuf *buf = iobuf_new(blocks * BLOCK_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int read = array_read(fs->array, places[0].address, blocks, buf, 0), r = 0;
+	struct seal_batch batch;
+	bool have_batch = false;
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		const struct record_place *p = &places[i];
+		struct record_ad ad = store_data_ad(p->object, p->block, p->blocks);
+		struct sealed s = place_sealed(p, &ad);
+		int opened = -EIO;
+		if (read == 0) {
+			if (i == 0 || memcmp(p->nonce, places[i - 1].nonce, sizeof p->nonce)) {
+				if (have_batch)
+					seal_batch_end(&batch);
+				open_batch_begin(&fs->keys->data, p->nonce, &batch);
+				have_batch = true;
+			}
+			opened = open_record_in(&batch, p->index, &ad, sizeof ad, buf->data + (p->address - places[0].address) * BLOCK_BYTES,
+				p->blocks * BLOCK_BYTES, p->tag, bufs[i]);
+		}
+		if (opened < 0)
+			r = read_rebuilt(fs, &s, bufs[i]);
+	}
+	if (have_batch)
+		seal_batch_end(&batch);
+	iobuf_unref(buf);
+	return r;
+}
+
+int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
+{
+	for (unsigned i = 0, n; i < count; i += n) {
+		if (!address_valid(fs, places[i].address, places[i].blocks))
+			return -EUCLEAN;
+		for (n = 1; i + n < count; n++) {
+			const struct record_place *a = &places[i + n - 1], *b = &places[i + n];
+			if (b->address != a->address + a->blocks || !address_valid(fs, b->address, b->blocks)
+				|| b->address + b->blocks - places[i].address > READ_RUN_BLOCKS)
+				break;
+		}
+		int r = read_run(fs, places + i, bufs + i, n);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* The one joint of raid/ and crypto/: read a record, open it, else rebuild it from parity, open that, and heal.
+ *
+ * Nothing is believed that did not verify under the tag in its parent (rule R4).  Pins keep a row from being reused while
+ * somebody reads it without the lock: store_pin notes the open generation; what a later commit frees, or what that one frees, is not
+ * given to the allocator before store_unpin. */
+#ifndef FS_STORE_H
+#define FS_STORE_H
+
+#include "fs/core.h"
+
+struct record_ad store_node_ad(uint8_t tree, uint8_t level);
+struct record_ad store_data_ad(uint64_t object, uint64_t block, unsigned blocks);
+struct record_ad store_pending_ad(uint64_t generation);
+
+/* One sealed record where it lies. */
+struct sealed {
+	address address;
+	unsigned blocks;
+	const uint8_t *nonce, *tag;
+	uint32_t index;
+	const struct record_ad *ad;
+};
+
+/* Reads, verifies and heals one record. -EIO when even parity cannot help. */
+int store_read(struct fs *fs, const struct sealed *sealed, void *ret_plain);
+
+#endif

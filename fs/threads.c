@@ -1,0 +1,190 @@
+/* Three threads beside the workers of the pool:
+ *   commit  commits when somebody waits for it, when the oldest change is as old as the interval, or memory is full;
+ *   flush   places dirty records early, so that a long copy flows and memory stays bounded;
+ *   work    catches up members, and relocates when free rows are few.
+ * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
+#include "fs/catchup.h"
+#include "fs/place.h"
+#include "fs/relocate.h"
+#include "fs/space.h"
+#include "fs/threads.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define EARLY_BYTES (UINT64_C(8) << 20)
+#define WORK_INTERVAL_MS 1000
+
+struct threads {
+	pthread_t commit, flush, work;
+	bool have_commit, have_flush, have_work;
+	pthread_cond_t wake_work;
+};
+
+static struct timespec in_ms(unsigned ms)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+static void *commit_main(void *arg)
+{
+	struct fs *fs = arg;
+	pthread_mutex_lock(&fs->lock);
+	while (!fs->stopping) {
+		bool wanted = fs->commit_wanted > fs->durable && fs->open->dirty && !fs->error;
+		if (!wanted && (!fs->open->dirty || fs->error || fs->options.commit_interval_ms == UINT32_MAX)) {
+			/* Somebody marks it dirty without a signal: look again now and then while there is nothing to do. */
+			struct timespec until = in_ms(fs->options.commit_interval_ms == UINT32_MAX ? 1000 : fs->options.commit_interval_ms);
+			pthread_cond_timedwait(&fs->wake_commit, &fs->lock, &until);
+			continue;
+		}
+		if (!wanted) {
+			struct timespec until = in_ms(fs->options.commit_interval_ms);
+			int r = 0;
+			while (r != ETIMEDOUT && !fs->stopping && fs->commit_wanted <= fs->durable)
+				r = pthread_cond_timedwait(&fs->wake_commit, &fs->lock, &until);
+			if (fs->stopping)
+				break;
+		}
+		pthread_mutex_unlock(&fs->lock);
+		commit_run(fs);
+		pthread_mutex_lock(&fs->lock);
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return NULL;
+}
+
+static uint64_t early_bytes(const struct fs *fs)
+{
+	return fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
+}
+
+static void *flush_main(void *arg)
+{
+	struct fs *fs = arg;
+	pthread_mutex_lock(&fs->lock);
+	while (!fs->stopping) {
+		if (fs->error || fs->open->record_bytes < early_bytes(fs)) {
+			struct timespec until = in_ms(WORK_INTERVAL_MS * 60);
+			pthread_cond_timedwait(&fs->wake_flush, &fs->lock, &until);
+			continue;
+		}
+		pthread_mutex_unlock(&fs->lock);
+		int r = place_early(fs, early_bytes(fs));
+		pthread_mutex_lock(&fs->lock);
+		if (r < 0 && !fs->error)
+			fs->error = r;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return NULL;
+}
+
+int fs_work(struct fs *fs)
+{
+	int r = catchup_step(fs);
+	if (r < 0 || fs->read_only)
+		return r;
+	pthread_mutex_lock(&fs->lock);
+	bool low = space_rows_low(fs) && !fs->error;
+	pthread_mutex_unlock(&fs->lock);
+	if (low && relocate_batch(fs, 0) > 0)
+		return fs_sync(fs);
+	return r;
+}
+
+static void *work_main(void *arg)
+{
+	struct fs *fs = arg;
+	pthread_mutex_lock(&fs->lock);
+	while (!fs->stopping) {
+		pthread_mutex_unlock(&fs->lock);
+		int more = fs_work(fs);
+		pthread_mutex_lock(&fs->lock);
+		if (fs->stopping)
+			break;
+		if (more <= 0) {
+			struct timespec until = in_ms(WORK_INTERVAL_MS);
+			pthread_cond_timedwait(&fs->threads->wake_work, &fs->lock, &until);
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return NULL;
+}
+
+int fs_start(struct fs *fs)
+{
+	assert(!fs->simple && !fs->threads);
+	struct threads *t = calloc(1, sizeof *t);
+	struct pool *pool = pool_new(fs->options.threads);
+	if (!t || !pool) {
+		free(t);
+		pool_free(pool);
+		return -ENOMEM;
+	}
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&t->wake_work, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pool_free(fs->pool);
+	fs->pool = pool;
+	fs->threads = t;
+	if (fs->read_only)
+		return 0;
+	t->have_commit = pthread_create(&t->commit, NULL, commit_main, fs) == 0;
+	t->have_flush = pthread_create(&t->flush, NULL, flush_main, fs) == 0;
+	t->have_work = pthread_create(&t->work, NULL, work_main, fs) == 0;
+	if (t->have_commit && t->have_flush && t->have_work)
+		return 0;
+	threads_stop(fs);
+	return -EAGAIN;
+}
+
+void threads_stop(struct fs *fs)
+{
+	struct threads *t = fs->threads;
+	if (!t)
+		return;
+	pthread_mutex_lock(&fs->lock);
+	fs->stopping = true;
+	pthread_cond_broadcast(&fs->wake_commit);
+	pthread_cond_broadcast(&fs->wake_flush);
+	pthread_cond_broadcast(&t->wake_work);
+	pthread_cond_broadcast(&fs->progress);
+	pthread_mutex_unlock(&fs->lock);
+	if (t->have_commit)
+		pthread_join(t->commit, NULL);
+	if (t->have_flush)
+		pthread_join(t->flush, NULL);
+	if (t->have_work)
+		pthread_join(t->work, NULL);
+	pthread_cond_destroy(&t->wake_work);
+	free(t);
+	fs->threads = NULL;
+}
+
+int fs_sync(struct fs *fs)
+{
+	if (fs->simple || !fs->threads)
+		return commit_run(fs);
+	pthread_mutex_lock(&fs->lock);
+	uint64_t target = fs->open->dirty ? fs->open->generation : fs->committing ? fs->committing->generation : 0;
+	if (target > fs->commit_wanted)
+		fs->commit_wanted = target;
+	while (fs->durable < target && !fs->error && !fs->stopping) {
+		pthread_cond_signal(&fs->wake_commit);
+		pthread_cond_wait(&fs->progress, &fs->lock);
+	}
+	int r = fs->error ? fs->error : fs->durable < target ? -EIO : 0;
+	pthread_mutex_unlock(&fs->lock);
+	return r;
+}

@@ -1,0 +1,156 @@
+#include "fs/core.h"
+#include "fs/space.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VECTOR_FIRST_ROOM 16
+
+void *vector_add(void *vector, size_t *count, size_t *room, size_t element_bytes)
+{
+	void **v = vector;
+	if (*count == *room) {
+		size_t more = *room ? *room * 2 : VECTOR_FIRST_ROOM;
+		void *p = realloc(*v, more * element_bytes);
+		if (!p)
+			return NULL;
+		*v = p;
+		*room = more;
+	}
+	void *element = (char *)*v + (*count)++ * element_bytes;
+	memset(element, 0, element_bytes);
+	return element;
+}
+
+struct txn *txn_new(uint64_t generation)
+{
+	struct txn *txn = calloc(1, sizeof *txn);
+	if (txn) {
+		txn->generation = generation;
+		list_init(&txn->records);
+	}
+	return txn;
+}
+
+void txn_free(struct txn *txn)
+{
+	if (!txn)
+		return;
+	assert(list_empty(&txn->records));
+	for (size_t i = 0; i < txn->run_count; i++)
+		free(txn->runs[i].owners);
+	free(txn->runs);
+	free(txn->freed);
+	free(txn->later);
+	free(txn);
+}
+
+void txn_mark_dirty(struct fs *fs)
+{
+	fs->open->dirty = true;
+}
+
+int txn_free_blocks(struct fs *fs, address from, uint32_t blocks)
+{
+	struct txn *txn = fs->open;
+	struct freed *last = txn->freed_count ? &txn->freed[txn->freed_count - 1] : NULL;
+	txn->freed_blocks += blocks;
+	if (last && last->address + last->blocks == from && address_band(last->address) == address_band(from)) {
+		last->blocks += blocks;
+		return 0;
+	}
+	struct freed *f = vector_add(&txn->freed, &txn->freed_count, &txn->freed_room, sizeof *f);
+	if (!f)
+		return -ENOMEM;
+	*f = (struct freed){ from, blocks };
+	return 0;
+}
+
+uint64_t fs_dirty_bytes(struct fs *fs) { return atomic_load(&fs->record_bytes) + fs->node_bytes; }
+
+int64_t fs_now_ns(struct fs *fs) { return env_now_ns(fs->env); }
+
+/* Waits, or in a simulation commits, until `dirty` memory is below the limit. Lock held, dropped meanwhile. */
+static int wait_for_memory(struct fs *fs)
+{
+	while (!fs->error && fs_dirty_bytes(fs) > fs->options.dirty_bytes) {
+		if (fs->simple) {
+			pthread_mutex_unlock(&fs->lock);
+			int r = commit_run(fs);
+			pthread_mutex_lock(&fs->lock);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		if (fs->commit_wanted < fs->open->generation && !fs->committing)
+			fs->commit_wanted = fs->open->generation;
+		pthread_cond_signal(&fs->wake_commit);
+		pthread_cond_signal(&fs->wake_flush);
+		pthread_cond_wait(&fs->progress, &fs->lock);
+	}
+	return fs->error;
+}
+
+int op_begin(struct fs *fs, struct op *op, enum op_kind kind, uint64_t blocks)
+{
+	*op = (struct op){ .fs = fs, .kind = kind };
+	pthread_mutex_lock(&fs->lock);
+	if (kind == OP_READ)
+		return 0;
+	int r = fs->read_only ? -EROFS : fs->error;
+	if (r == 0 && fs_dirty_bytes(fs) > fs->options.dirty_bytes)
+		r = wait_for_memory(fs);
+	if (r == 0)
+		r = space_claim(fs, kind, blocks);
+	if (r < 0)
+		pthread_mutex_unlock(&fs->lock);
+	return r;
+}
+
+/* Reads the node that was missing, without the lock. */
+static int load_missing(struct fs *fs)
+{
+	struct tree_miss miss = fs->miss;
+	struct store_pin pin;
+	struct node *node = calloc(1, sizeof *node);
+	uint8_t *image = malloc(NODE_BYTES);
+	if (!node || !image) {
+		free(node);
+		free(image);
+		return -ENOMEM;
+	}
+	store_pin(fs, &pin);
+	pthread_mutex_unlock(&fs->lock);
+	int r = store_read_node(fs, &miss.pointer, miss.tree, miss.level, image);
+	store_unpin(fs, &pin);
+	pthread_mutex_lock(&fs->lock);
+	if (r < 0 || cache_find(fs, &miss.pointer)) {
+		free(node);
+		free(image);
+		return r;
+	}
+	list_init(&node->lru);
+	node->refs = 1;
+	node->tree = miss.tree;
+	node->level = miss.level;
+	node->placed = true;
+	node->pointer = miss.pointer;
+	node->image = image;
+	cache_add(fs, node, true);
+	node_unref(fs, node);
+	return 0;
+}
+
+bool op_retry(struct op *op, int *r)
+{
+	if (*r != TREE_MISS)
+		return false;
+	int e = load_missing(op->fs);
+	if (e == 0)
+		return true;
+	*r = e;
+	return false;
+}
+
+void op_end(struct op *op) { pthread_mutex_unlock(&op->fs->lock); }

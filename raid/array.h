@@ -1,0 +1,178 @@
+/* A running array: its members, the rows on them, and their promises and roots.
+ *
+ * What it does: finds out what members are (array_probe), decides with a key's help which root
+ * counts (array_open), reads units and rebuilds missing ones from parity, writes whole rows with
+ * their parity, writes promises and roots in the order that the design's R2 and §5 ask for, and drops
+ * a member that fails.  It knows nothing of keys or files: whether a label, root or promise is
+ * genuine is asked through `struct array_auth`.
+ *
+ * A member is in one of the states of enum member_state.  IN_SYNC → OUT when a write, flush or its
+ * timeout fails (array drops it at once; `gap` opens from the last generation flushed on it);
+ * OUT → FILLING by array_member_return, FILLING → IN_SYNC by array_gap_close.  A second member
+ * that cannot be written makes the array read-only: every later write returns -EROFS.
+ *
+ * Thread-safe: reads and row writes run in parallel from any number of threads. */
+#ifndef RAID_ARRAY_H
+#define RAID_ARRAY_H
+
+#include "base/env.h"
+#include "base/event.h"
+#include "base/fail.h"
+#include "raid/choose.h"
+#include "raid/config.h"
+#include "raid/disk.h"
+#include "raid/iobuf.h"
+#include "raid/label.h"
+#include "raid/layout.h"
+#include "raid/ring.h"
+
+/* ---- What members say of themselves (no key needed) ---- */
+
+struct probe_member {
+	struct disk *disk;               /* owned by the probe until array_open takes it */
+	int label_status;                /* of the best copy: 0, -ENOENT, -EBADMSG, -EPROTONOSUPPORT, -EIO */
+	struct label label;              /* of the best copy (highest sequence that decodes) */
+	uint8_t copies[LABEL_COPIES][LABEL_BYTES];
+	int copy_status[LABEL_COPIES];
+	bool has_root;                   /* newest root by header checksum only: a hint for keyless tools */
+	struct root_header root_hint;
+	uint8_t config_hash_hint[CONFIG_HASH_BYTES];
+};
+
+struct probe {
+	unsigned count;
+	struct probe_member members[MEMBERS_MAX];
+};
+
+/* Reads labels (all three copies) and root hints of `disks`, and takes the disks over, also on
+ * failure.  A member without any usable label stays in the probe with its label_status. Fails only
+ * for: more than MEMBERS_MAX, the same disk twice (disk_same) or two members with one UUID
+ * (FAIL_TWICE, naming both), members of two arrays (FAIL_MIXED, naming which belongs to which), no
+ * member at all with a label (FAIL_NOT_MEMBER), another version (FAIL_VERSION). */
+int array_probe(struct disk **disks, unsigned count, struct probe **ret_probe, struct fail *fail);
+void probe_free(struct probe *probe);
+/* The best configuration by hints alone, for keyless status: the one that the newest root hint names. */
+int probe_config(const struct probe *probe, struct config **ret_config);
+
+/* ---- Opening ---- */
+
+struct array_auth {
+	void *ctx;
+	bool (*label_ok)(void *ctx, const uint8_t label[LABEL_BYTES]);
+	bool (*root_ok)(void *ctx, const uint8_t root[ROOT_BYTES]);
+	bool (*promise_ok)(void *ctx, const uint8_t promise[PROMISE_BYTES]);
+	/* Fills the MAC of an encoded promise or label. */
+	void (*promise_mac)(void *ctx, uint8_t promise[PROMISE_BYTES]);
+	void (*label_mac)(void *ctx, uint8_t label[LABEL_BYTES]);
+};
+
+struct array_options {
+	bool read_only;                  /* no write of any kind to any member */
+	int64_t io_timeout_ms;           /* a member that does not answer within it is dropped; 0: 30 s */
+	const struct env *env;
+	const struct event_sink *events;
+};
+
+struct array;
+
+/* Chooses the root and opens the array: verifies labels and roots through `auth`, reads the
+ * configuration that the chosen root names, matches members to it by UUID.  Takes the probe over
+ * (also on failure).  Writes nothing.  Members that are absent, damaged or stale are reported as
+ * events; more than one missing for any band or the voters' quorum: FAIL_TOO_FEW naming those
+ * that are missing; clones that went separate ways: FAIL_DIVERGED naming both.  Read-only needs no
+ * quorum of voters but enough columns to read. */
+int array_open(struct probe *probe, const struct array_auth *auth, const struct array_options *options,
+	struct array **ret_array, struct fail *fail);
+/* Closes all disks.  No flush: what must be durable was flushed by the caller's commit. */
+void array_close(struct array *array);
+
+/* The chosen root record as it was read (its body is for the caller to open). */
+const uint8_t *array_root_record(const struct array *array);
+const struct root_header *array_root_header(const struct array *array);
+const struct config *array_config(const struct array *array);
+const struct label *array_label(const struct array *array);
+bool array_read_only(const struct array *array);
+
+/* ---- Taking the term, writing roots ---- */
+
+/* Design §5 "Terms": writes and flushes the promise on every present member; the caller then writes
+ * the opening root with array_write_root.  Also restores damaged label copies whose member has a
+ * copy with a good MAC.  -EROFS, -EIO. */
+int array_take_term(struct array *array);
+/* Fills array, term, mount, config and label names, members' states and gaps of a root to be written;
+ * generation, predecessor, tree, tree_before and nonce are the caller's. */
+void array_fill_root(struct array *array, struct root_header *header);
+/* Writes the record to the ring slot (generation mod slots) of every member that is in sync or filling,
+ * and flushes.  The caller has flushed the rows before (array_flush).  If a member fails in here it is
+ * dropped, and the root is durable on the others: 0 as long as the array may go on (all but one of
+ * the voters have it), *ret_all true when every member in sync when it began has it. The next root then names it out. */
+int array_write_root(struct array *array, const uint8_t record[ROOT_BYTES], bool *ret_all);
+
+/* ---- Rows ---- */
+
+/* Writes `row_count` whole rows from `row` of the band: `data` holds their data units in address order
+ * (row_count × (width-1) × UNIT_BYTES); parity is computed here.  The rows must not cross the end of the band;
+ * row_count ≤ PARITY_RUN_ROWS and within one parity run.  Members that are out are skipped; one that fails is dropped
+ * and the call succeeds without it; with two missing columns: -EIO (and the array is read-only). */
+int array_write_rows(struct array *array, uint32_t band, uint64_t row, unsigned row_count, struct iobuf *data);
+/* Flushes every member that takes writes; drops one that fails. On return every row written before the call is
+ * durable on all but at most one column of its band.  `generation` is what is being flushed: members remember it
+ * as `from` of a gap that may open later. */
+int array_flush(struct array *array, uint64_t generation);
+
+/* Reads blocks [address, address + blocks) of one band into the iobuf at `offset_bytes`, straight from the
+ * members where they are trusted for `written` (see below), rebuilding from parity units whose member is out,
+ * fails (it is reported, and retried by rebuilding).  No verification: that is the caller's by the tags.
+ * -EIO when more than one unit of a row is missing. */
+int array_read(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
+/* As array_read for blocks inside ONE unit, but never from the column that holds it: by XOR of all others. */
+int array_read_rebuilt(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
+
+/* For healing, catching up and scrubbing: one whole unit of one column of a row, as it lies there
+ * (-EIO if that member is out or fails), by XOR of all other columns, and written back. */
+int array_read_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
+int array_rebuild_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit);
+int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
+
+/* Could the member's unit of a row with this `written` and address be stale (a gap covers it)? */
+bool array_stale(const struct array *array, unsigned member, uint64_t written, address row_address);
+
+/* ---- Members ---- */
+
+struct member_status {
+	struct uuid uuid;
+	char name[256];                  /* path, empty when absent */
+	uint8_t state;
+	struct gap gap;
+	uint64_t size_bytes;
+	uint64_t read_errors, write_errors, healed;
+};
+unsigned array_member_count(const struct array *array);
+void array_member_status(struct array *array, unsigned member, struct member_status *ret_status);
+/* True when any member is not in sync or has a gap. */
+bool array_degraded(struct array *array);
+/* Drops a member by hand or because its data is wrong (reported with `why`). */
+int array_drop_member(struct array *array, unsigned member, const char *why);
+/* Makes an OUT member that answers again FILLING: between two transactions only (the caller guarantees that no rows
+ * are being written), after all its old I/O returned (-EAGAIN else).  `generation` is the one now being made: the
+ * gap's `to` becomes the last one before it. */
+int array_member_return(struct array *array, unsigned member, uint64_t generation);
+/* Adopts a disk (opened by the caller) as the absent member with its UUID, as OUT; -ENOENT if no such member is
+ * absent.  For a disk that comes back while mounted. */
+int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail);
+/* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
+int array_gap_advance(struct array *array, unsigned member, address position);
+int array_gap_close(struct array *array, unsigned member);
+void array_count_healed(struct array *array, unsigned member);
+
+/* ---- mkfs ---- */
+
+/* Starts a new array on the disks (taken over, also on failure): wipes what could be mistaken for an older one (the
+ * first and last megabyte, label copies, promises, the root ring), writes the configuration, flushes.  The array can
+ * then take rows and a root (term 0, generation 1, a zero mount id, written by the caller); array_create_finish comes last. */
+int array_create(struct disk **disks, unsigned count, const struct label *label, const struct uuid *member_uuids,
+	const struct config *config, const struct array_options *options, struct array **ret_array, struct fail *fail);
+/* The last step of mkfs: all label copies, with MACs made by `auth`, flushed. Until then no member is recognised as one. */
+int array_create_finish(struct array *array, const struct array_auth *auth, struct fail *fail);
+
+#endif

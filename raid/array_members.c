@@ -1,0 +1,288 @@
+/* Members of a running array: their states, and the ways between them.
+ *
+ *   IN_SYNC or FILLING → OUT   member_write_failed, member_read_failed, array_drop_member
+ *   OUT → FILLING              array_member_return (array_adopt first, if it is another disk)
+ *   FILLING → IN_SYNC          array_gap_close
+ *
+ * The gap says which units may be stale: from < written ≤ to, at or above position.  When a member
+ * is dropped:
+ *   1. `from` is the last generation that array_flush made durable on it, so what it missed, or may
+ *      have got only in part, was written in a later one.
+ *   2. A gap that is still there keeps its `from`, which is older; `to` reopens and the position goes
+ *      back to 0, since rows below it may have been written anew and missed.
+ *   3. With one voter already not in sync, nobody is dropped: the array turns read-only, no root is
+ *      ever written that would have to name two members out, and what is committed stays readable. */
+#include "raid/array_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+/* The member for messages.  Under the mutex. */
+static void describe(const struct member *member, unsigned index, char *text, size_t text_bytes)
+{
+	member_describe(&member->uuid, index, member->name, text, text_bytes);
+}
+
+/* Under the mutex: may the array go on without this one? */
+static bool can_do_without(const struct array *array, unsigned index)
+{
+	if (array->members[index].role != MEMBER_VOTER)
+		return true;
+	for (unsigned i = 0; i < array->member_count; i++)
+		if (i != index && array->members[i].role == MEMBER_VOTER &&
+				member_state_now(&array->members[i]) != MEMBER_IN_SYNC)
+			return false;
+	return true;
+}
+
+/* Under the mutex. */
+static void put_out(struct array *array, unsigned index, const char *why)
+{
+	struct member *member = &array->members[index];
+	char text[MEMBER_NAME_BYTES + 64];
+
+	if (!member->gap.present)
+		member->gap.from = member->flushed;
+	member->gap.present = true;
+	member->gap.to = GAP_OPEN;
+	member->gap.position = 0;
+	atomic_store(&member->state, MEMBER_OUT);
+	describe(member, index, text, sizeof text);
+	event_report(array->events, EVENT_MEMBER_DROPPED, (int)index,
+		"%s is out of the array: %s. The array goes on without it; nothing is lost, but one more loss would be too many. "
+		"Check or replace it.", text, why);
+}
+
+int member_write_failed(struct array *array, unsigned index, int error, const char *what)
+{
+	struct member *member = &array->members[index];
+	char why[160];
+
+	atomic_fetch_add(&member->write_errors, 1);
+	snprintf(why, sizeof why, "%s failed (%s)", what, error == -ETIMEDOUT ? "it did not answer in time" : strerror(-error));
+	SCOPED_LOCK(&array->mutex);
+	if (member_state_now(member) == MEMBER_OUT)
+		return 0;
+	if (can_do_without(array, index)) {
+		put_out(array, index, why);
+		return 0;
+	}
+	if (!atomic_exchange(&array->read_only, true)) {
+		char text[MEMBER_NAME_BYTES + 64];
+		describe(member, index, text, sizeof text);
+		event_report(array->events, EVENT_READ_ONLY, (int)index,
+			"%s: %s, and another member is not in sync: the array is read-only from now on. What was committed stays readable. "
+			"Unmount, check cables and power, and mount again.", text, why);
+	}
+	return -EIO;
+}
+
+void member_read_failed(struct array *array, unsigned index, int error)
+{
+	struct member *member = &array->members[index];
+	uint64_t count = atomic_fetch_add(&member->read_errors, 1) + 1;
+	unsigned in_a_row = atomic_fetch_add(&member->read_errors_in_a_row, 1) + 1;
+	bool hangs = error == -ETIMEDOUT;
+	char why[160], text[MEMBER_NAME_BYTES + 64];
+
+	SCOPED_LOCK(&array->mutex);
+	if (member_state_now(member) == MEMBER_OUT)
+		return;
+	if ((hangs || in_a_row > READ_ERRORS_IN_A_ROW_MAX) && !atomic_load(&array->read_only) && can_do_without(array, index)) {
+		if (hangs)
+			snprintf(why, sizeof why, "a read was not answered in time");
+		else
+			snprintf(why, sizeof why, "%u reads in a row failed (%s)", in_a_row, strerror(-error));
+		put_out(array, index, why);
+		return;
+	}
+	if (count & (count - 1))             /* told at 1, 2, 4, 8 …: a bad disk must not flood the log */
+		return;
+	describe(member, index, text, sizeof text);
+	event_report(array->events, EVENT_WARNING, (int)index, "%s: a read failed (%s), the %lluth since the array was opened.", text,
+		strerror(-error), (unsigned long long)count);
+}
+
+int array_drop_member(struct array *array, unsigned index, const char *why)
+{
+	assert(index < array->member_count);
+	struct member *member = &array->members[index];
+
+	SCOPED_LOCK(&array->mutex);
+	if (member->role == MEMBER_UNUSED)
+		return -ENOENT;
+	if (member_state_now(member) == MEMBER_OUT)
+		return 0;
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	if (!can_do_without(array, index))
+		return -EBUSY;
+	put_out(array, index, why);
+	return 0;
+}
+
+int array_member_return(struct array *array, unsigned index, uint64_t generation)
+{
+	assert(index < array->member_count);
+	struct member *member = &array->members[index];
+	struct disk *disk = atomic_load(&member->disk);
+	char text[MEMBER_NAME_BYTES + 64];
+
+	assert(generation > 0);
+	SCOPED_LOCK(&array->mutex);
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	if (!disk || member_state_now(member) != MEMBER_OUT)
+		return -ENOENT;
+	if (!disk_quiet(disk))
+		return -EAGAIN;
+	assert(member->gap.present);
+	member->gap.to = generation - 1;
+	member->gap.position = 0;
+	atomic_store(&member->read_errors_in_a_row, 0);
+	atomic_store(&member->state, MEMBER_FILLING);
+	describe(member, index, text, sizeof text);
+	event_report(array->events, EVENT_MEMBER_RETURNED, (int)index, "%s is back, and is being caught up.", text);
+	return 0;
+}
+
+/* The index of the array's member whose label this disk carries; -ENOENT. */
+static int find_absent(struct array *array, struct disk *disk, struct label *ret_label, struct fail *fail)
+{
+	uint8_t copies[LABEL_COPIES][LABEL_BYTES];
+	int statuses[LABEL_COPIES], status;
+
+	scan_copies(disk, copies, statuses);
+	scan_best_copy(copies, statuses, &array->auth, ret_label, &status);
+	if (status)
+		return fail_set(fail, EINVAL, FAIL_NOT_MEMBER, "%s carries no usable label of an array. Give the member that is missing.",
+			disk->name);
+	if (!uuid_equal(&ret_label->array, &array->config->array)) {
+		char theirs[UUID_TEXT_BYTES], ours[UUID_TEXT_BYTES];
+		uuid_format(&ret_label->array, theirs);
+		uuid_format(&array->config->array, ours);
+		return fail_set(fail, EINVAL, FAIL_MIXED, "%s belongs to array %s, not to %s.", disk->name, theirs, ours);
+	}
+	for (unsigned i = 0; i < array->member_count; i++) {
+		const struct member *member = &array->members[i];
+		if (member->role == MEMBER_UNUSED || !uuid_equal(&member->uuid, &ret_label->member))
+			continue;
+		if (member_state_now(member) != MEMBER_OUT)
+			return fail_set(fail, EBUSY, FAIL_TWICE, "%s has the UUID of %s, which is at work in the array. Remove one of the two.",
+				disk->name, member->name);
+		return (int)i;
+	}
+	return fail_set(fail, ENOENT, FAIL_MIXED, "%s is not a member of this array any more.", disk->name);
+}
+
+int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail)
+{
+	struct label label;
+	autofree struct scan *scan = malloc(sizeof *scan);
+	int index, r;
+
+	if (!scan)
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "No memory to take %s in.", disk->name);
+	index = find_absent(array, disk, &label, fail);
+	if (index < 0)
+		return index;
+	struct member *member = &array->members[index];
+	if (!geometry_valid(&array->config->geometry, disk->size_bytes) || disk->size_bytes < member->size_bytes)
+		return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s is smaller than the member was when the array was made. "
+			"Its end is missing: replace the member.", disk->name);
+	r = scan_member(disk, &array->config->geometry, &array->config->array, &array->auth, scan);
+	if (r)
+		return fail_set(fail, -r, FAIL_SYSTEM, "%s cannot be read: %s.", disk->name, strerror(-r));
+
+	SCOPED_LOCK(&array->mutex);
+	struct disk *old = atomic_load(&member->disk);
+	if (member_state_now(member) != MEMBER_OUT)
+		return fail_set(fail, EBUSY, FAIL_BUSY, "%s is at work already.", member->name);
+	if (old && array->retired_count == RETIRED_MAX)
+		return fail_set(fail, EBUSY, FAIL_BUSY, "Members left and came back too often. Unmount and mount again.");
+	member->gap.from = gap_from_of_return(member->gap.from, scan->has_root ? &scan->root : NULL, (unsigned)index,
+		array->config->version);
+	if (old)
+		array->retired[array->retired_count++] = old;
+	snprintf(member->name, sizeof member->name, "%s", disk->name);
+	atomic_store(&member->disk, disk);
+	*ret_member = (unsigned)index;
+	return 0;
+}
+
+int array_gap_advance(struct array *array, unsigned index, address position)
+{
+	assert(index < array->member_count);
+	struct member *member = &array->members[index];
+
+	SCOPED_LOCK(&array->mutex);
+	if (!member->gap.present || !member_takes_writes(member))
+		return -ENOENT;
+	if (position > member->gap.position)
+		member->gap.position = position;
+	return 0;
+}
+
+int array_gap_close(struct array *array, unsigned index)
+{
+	assert(index < array->member_count);
+	struct member *member = &array->members[index];
+	char text[MEMBER_NAME_BYTES + 64];
+
+	SCOPED_LOCK(&array->mutex);
+	if (!member->gap.present || !member_takes_writes(member))
+		return -ENOENT;
+	memset(&member->gap, 0, sizeof member->gap);
+	atomic_store(&member->state, MEMBER_IN_SYNC);
+	describe(member, index, text, sizeof text);
+	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync.", text);
+	return 0;
+}
+
+void array_count_healed(struct array *array, unsigned index)
+{
+	assert(index < array->member_count);
+	atomic_fetch_add(&array->members[index].healed, 1);
+}
+
+bool array_stale(const struct array *array, unsigned index, uint64_t written, address row_address)
+{
+	assert(index < array->member_count);
+	SCOPED_LOCK(array_mutex(array));
+	const struct gap *gap = &array->members[index].gap;
+	return gap->present && written > gap->from && written <= gap->to && row_address >= gap->position;
+}
+
+unsigned array_member_count(const struct array *array)
+{
+	return array->member_count;
+}
+
+void array_member_status(struct array *array, unsigned index, struct member_status *ret_status)
+{
+	assert(index < array->member_count);
+	const struct member *member = &array->members[index];
+
+	memset(ret_status, 0, sizeof *ret_status);
+	SCOPED_LOCK(&array->mutex);
+	ret_status->uuid = member->uuid;
+	memcpy(ret_status->name, member->name, sizeof ret_status->name);
+	ret_status->state = member_state_now(member);
+	ret_status->gap = member->gap;
+	ret_status->size_bytes = member->size_bytes;
+	ret_status->read_errors = atomic_load(&member->read_errors);
+	ret_status->write_errors = atomic_load(&member->write_errors);
+	ret_status->healed = atomic_load(&member->healed);
+}
+
+bool array_degraded(struct array *array)
+{
+	SCOPED_LOCK(&array->mutex);
+	for (unsigned i = 0; i < array->member_count; i++) {
+		const struct member *member = &array->members[i];
+		if (member->role != MEMBER_UNUSED && (member_state_now(member) != MEMBER_IN_SYNC || member->gap.present))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,152 @@
+/* Writing whole rows with their parity, single columns, and flushing.
+ *
+ * A run of rows inside one parity run (64 rows) is one run of bytes on every column, so a call is one
+ * disk_io a member: data columns with an iovec for each unit of the caller's buffer, no copy; the
+ * parity column from a buffer of its own.
+ *
+ * Why a cut, or a member that fails here, hurts nothing: the rows are free in the newest durable
+ * generation (R1).  A member that fails is dropped before the call returns, so the flush and the root
+ * that would make the rows live name it out, and its gap covers them. */
+#include "raid/array_impl.h"
+#include "raid/parity.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* Parity of all rows in one buffer, row after row. */
+static struct iobuf *make_parity(const struct band *band, unsigned row_count, const struct iobuf *data)
+{
+	unsigned units = band_data_units(band);
+	struct iobuf *parity = iobuf_new((size_t)row_count * UNIT_BYTES);
+	const void *sources[XOR_SOURCES_MAX];
+
+	if (!parity)
+		return NULL;
+	for (unsigned r = 0; r < row_count; r++) {
+		for (unsigned i = 0; i < units; i++)
+			sources[i] = data->data + ((size_t)r * units + i) * UNIT_BYTES;
+		xor_many(parity->data + (size_t)r * UNIT_BYTES, sources, units, UNIT_BYTES);
+	}
+	return parity;
+}
+
+/* The vectors of the column of that index: its unit of each row. */
+static void fill_iov(const struct band *band, unsigned row_count, struct iobuf *data, unsigned index, struct iovec *iov)
+{
+	unsigned units = band_data_units(band);
+
+	for (unsigned r = 0; r < row_count; r++)
+		iov[r] = (struct iovec){ data->data + ((size_t)r * units + index) * UNIT_BYTES, UNIT_BYTES };
+}
+
+/* Drops what failed.  0 if the array goes on. */
+static int settle_writes(struct array *array, const struct disk_io *ios, const uint8_t *members, unsigned count, const char *what)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (ios[i].result && member_write_failed(array, members[i], ios[i].result, what))
+			result = -EIO;
+	return result;
+}
+
+int array_write_rows(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, struct iobuf *data)
+{
+	const struct band *band = config_band(array->config, band_id);
+	struct disk_io ios[MEMBERS_MAX];
+	uint8_t members[MEMBERS_MAX];
+	struct iovec parity_iov;
+	struct iobuf *parity cleanup(iobuf_unrefp) = NULL;
+	autofree struct iovec *iov = NULL;
+	unsigned count = 0;
+
+	if (!band || row >= band->rows || row_count > band->rows - row)
+		return -EINVAL;
+	assert(row_count > 0 && row % PARITY_RUN_ROWS + row_count <= PARITY_RUN_ROWS);
+	assert(data->bytes >= (size_t)row_count * band_data_units(band) * UNIT_BYTES);
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	parity = make_parity(band, row_count, data);
+	iov = malloc((size_t)row_count * band_data_units(band) * sizeof *iov);
+	if (!parity || !iov)
+		return -ENOMEM;
+	parity_iov = (struct iovec){ parity->data, (size_t)row_count * UNIT_BYTES };
+
+	for (unsigned c = 0; c < band->width; c++) {
+		const struct column *column = &band->columns[c];
+		struct member *member = &array->members[column->member];
+		int index = band_index_of_column(band, row, c);
+		if (!member_takes_writes(member))
+			continue;
+		struct disk_io *io = &ios[count];
+		*io = (struct disk_io){ .op = DISK_WRITE, .disk = atomic_load(&member->disk),
+			.offset_bytes = column_row_offset_bytes(&array->config->geometry, column, row),
+			.length_bytes = (uint64_t)row_count * UNIT_BYTES, .iov = &parity_iov, .iov_count = 1, .hold = parity };
+		if (index >= 0) {
+			struct iovec *mine = iov + (size_t)index * row_count;
+			fill_iov(band, row_count, data, (unsigned)index, mine);
+			io->iov = mine;
+			io->iov_count = row_count;
+			io->hold = data;
+		}
+		members[count++] = column->member;
+	}
+	if (count + 1u < band->width)
+		return -EIO;
+	disk_run(ios, count, array->io_timeout_ms);
+	return settle_writes(array, ios, members, count, "a write");
+}
+
+int array_write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned c, struct iobuf *unit)
+{
+	const struct band *band = config_band(array->config, band_id);
+
+	if (!band || row >= band->rows || c >= band->width)
+		return -EINVAL;
+	assert(unit->bytes >= UNIT_BYTES);
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	uint8_t index = band->columns[c].member;
+	struct member *member = &array->members[index];
+	if (!member_takes_writes(member))
+		return -EIO;
+	struct iovec iov = { unit->data, UNIT_BYTES };
+	struct disk_io io = { .op = DISK_WRITE, .disk = atomic_load(&member->disk),
+		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row),
+		.length_bytes = UNIT_BYTES, .iov = &iov, .iov_count = 1, .hold = unit };
+	disk_run(&io, 1, array->io_timeout_ms);
+	if (!io.result)
+		return 0;
+	settle_writes(array, &io, &index, 1, "a write");
+	return -EIO;
+}
+
+int array_flush(struct array *array, uint64_t generation)
+{
+	struct disk_io ios[MEMBERS_MAX];
+	uint8_t members[MEMBERS_MAX];
+	unsigned count = 0;
+
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	for (unsigned i = 0; i < array->member_count; i++) {
+		struct member *member = &array->members[i];
+		if (!member_takes_writes(member))
+			continue;
+		ios[count] = (struct disk_io){ .op = DISK_FLUSH, .disk = atomic_load(&member->disk) };
+		members[count++] = (uint8_t)i;
+	}
+	if (!count)
+		return -EIO;
+	disk_run(ios, count, array->io_timeout_ms);
+	int result = settle_writes(array, ios, members, count, "a flush");
+	if (result)
+		return result;
+	SCOPED_LOCK(&array->mutex);
+	for (unsigned i = 0; i < count; i++) {
+		struct member *member = &array->members[members[i]];
+		if (!ios[i].result && member_state_now(member) != MEMBER_OUT && member->flushed < generation)
+			member->flushed = generation;
+	}
+	return 0;
+}

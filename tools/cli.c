@@ -1,0 +1,137 @@
+/* What all programs share: see the header. */
+#include "tools/cli.h"
+
+#include "base/cleanup.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *program_name = "raid5cryptfs";
+
+void cli_start(const char *program)
+{
+	program_name = program;
+}
+
+void cli_print_version(void)
+{
+	printf("%s %s\n", program_name, VERSION);
+}
+
+static void print_message(const char *format, va_list ap)
+{
+	char text[2048];
+
+	vsnprintf(text, sizeof text, format, ap);
+	cli_clean(text);
+	fprintf(stderr, "%s: %s\n", program_name, text);
+}
+
+void cli_message(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	print_message(format, ap);
+	va_end(ap);
+}
+
+int cli_error(enum fail_code code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	print_message(format, ap);
+	va_end(ap);
+	return (int)code;
+}
+
+int cli_fail(const struct fail *fail)
+{
+	if (fail->code == FAIL_NONE)
+		return cli_error(FAIL_SYSTEM, "an unexpected failure");
+	return cli_error(fail->code, "%s", fail->text);
+}
+
+void cli_clean(char *text)
+{
+	for (; *text; text++)
+		if (iscntrl((unsigned char)*text))
+			*text = '?';
+}
+
+/* ---- Numbers ---- */
+
+int cli_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGTP";
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		const char *unit = strchr(units, toupper((unsigned char)*end));
+		if (!unit)
+			return -EINVAL;
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+		if (value > UINT64_MAX >> shift)
+			return -EINVAL;
+		value <<= shift;
+		end++;
+		if (!strcmp(end, "iB"))
+			end += 2;
+	}
+	if (*end)
+		return -EINVAL;
+	*ret_bytes = value;
+	return 0;
+}
+
+int cli_parse_seconds(const char *text, unsigned least, unsigned *ret_seconds)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	unsigned long value = strtoul(text, &end, 10);
+	if (*end == 's')
+		end++;
+	if (*end || value < least || value > 86400)
+		return -EINVAL;
+	*ret_seconds = (unsigned)value;
+	return 0;
+}
+
+const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT_BYTES])
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double value = (double)bytes;
+	unsigned unit = 0;
+
+	while (value >= 1024 && unit < ARRAY_COUNT(units) - 1) {
+		value /= 1024;
+		unit++;
+	}
+	snprintf(text, CLI_SIZE_TEXT_BYTES, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return text;
+}
+
+char *cli_absolute(const char *path)
+{
+	char folder[PATH_MAX], *absolute;
+
+	if (path[0] == '/' || !getcwd(folder, sizeof folder))
+		return strdup(path);
+	if (asprintf(&absolute, "%s/%s", folder, path) < 0)
+		return NULL;
+	return absolute;
+}

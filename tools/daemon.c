@@ -1,0 +1,232 @@
+/* The process around a mount: see the header.
+ *
+ * Background: the child keeps the terminal until it is mounted, so that it can ask for a passphrase and print what goes
+ * wrong; a pipe carries only its exit code.  The parent leaves with 0 when it reads 0.
+ *
+ * Ending on a signal: an unmount makes the kernel write back, and this very process must serve that.  So another
+ * process (it may wait in the kernel for us, and must not be a thread of ours, or a kill would wait for ever) calls
+ * syncfs and unmounts.  If files are open it detaches the mount and writes back once more; then the loop is ended. */
+#include "tools/daemon.h"
+
+#include "fs/fuse.h"
+#include "tools/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+static int ready_pipe = -1;              /* child: the parent waits at its other end */
+static atomic_bool detached;
+
+static struct {
+	struct fuse_server *server;
+	char *mountpoint;
+	pthread_t thread, loop_thread;
+	atomic_bool loop_ended;
+	bool running;
+} watch;
+
+static _Noreturn void wait_for_child(pid_t child, int fd)
+{
+	uint8_t code;
+	ssize_t n;
+	int status;
+
+	do
+		n = read(fd, &code, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		_exit(code);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status))
+		_exit(WEXITSTATUS(status));
+	cli_message("the mount process was ended by signal %d; nothing is mounted", WTERMSIG(status));
+	_exit(FAIL_SYSTEM);
+}
+
+void daemon_start(bool foreground)
+{
+	int fds[2];
+
+	if (foreground)
+		return;
+	if (pipe2(fds, O_CLOEXEC) < 0) {
+		cli_message("cannot go into the background: %s", strerror(errno));
+		exit(FAIL_SYSTEM);
+	}
+	pid_t child = fork();
+	if (child < 0) {
+		cli_message("cannot go into the background: %s", strerror(errno));
+		exit(FAIL_SYSTEM);
+	}
+	if (child > 0) {
+		close(fds[1]);
+		wait_for_child(child, fds[0]);
+	}
+	close(fds[0]);
+	ready_pipe = fds[1];
+}
+
+void daemon_ready(void)
+{
+	if (ready_pipe < 0)
+		return;
+	openlog("raid5cryptfs", LOG_PID, LOG_DAEMON);
+	atomic_store(&detached, true);
+	setsid();
+	if (chdir("/") < 0)
+		daemon_log(LOG_WARNING, "cannot change to the root directory");
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(null, 2);
+		if (null > 2)
+			close(null);
+	}
+	ssize_t n = write(ready_pipe, &(uint8_t){ 0 }, 1);
+	(void)n;                         /* a parent that was killed does not matter to the mount */
+	close(ready_pipe);
+	ready_pipe = -1;
+}
+
+void daemon_log(int priority, const char *text)
+{
+	if (atomic_load(&detached))
+		syslog(priority, "%s", text);
+	else
+		cli_message("%s%s", priority == LOG_WARNING ? "warning: " : "", text);
+}
+
+void daemon_event(void *ctx, const struct event *event)
+{
+	int priority = LOG_WARNING;
+
+	(void)ctx;
+	if (event->kind == EVENT_UNREADABLE || event->kind == EVENT_READ_ONLY)
+		priority = LOG_ERR;
+	else if (event->kind == EVENT_MEMBER_RETURNED || event->kind == EVENT_MEMBER_IN_SYNC)
+		priority = LOG_NOTICE;
+	daemon_log(priority, event->text);
+}
+
+/* ---- The end ---- */
+
+static void nothing(int signal_number)
+{
+	(void)signal_number;
+}
+
+static sigset_t ending_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	return set;
+}
+
+void daemon_block_signals(void)
+{
+	sigset_t set = ending_signals();
+
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = nothing }, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* In the helper: async-signal-safe calls only, since it was forked from many threads. */
+static int fusermount(const char *flags, const char *mountpoint)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execlp("fusermount3", "fusermount3", flags, "--", mountpoint, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+static _Noreturn void helper(const char *mountpoint)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* The descriptors of the session and of the members must not outlive the daemon in here. */
+	close_range(3, ~0U, 0);
+	int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		syncfs(fd);
+		close(fd);
+	}
+	if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 || (errno == EPERM && fusermount("-uq", mountpoint) == 0))
+		_exit(0);
+	fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+		fusermount("-uqz", mountpoint);
+	if (fd >= 0)
+		syncfs(fd);
+	_exit(1);
+}
+
+static void *watch_thread(void *ctx)
+{
+	sigset_t set = ending_signals();
+	int signal_number, status = 1;
+
+	(void)ctx;
+	if (sigwait(&set, &signal_number) || atomic_load(&watch.loop_ended))
+		return NULL;
+	daemon_log(LOG_NOTICE, "asked to end: writing everything back and unmounting");
+	pid_t pid = fork();
+	if (pid == 0)
+		helper(watch.mountpoint);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status))
+		fuse_server_stop(watch.server);
+	/* The loop waits on a semaphore, and looks at the request to stop only when it wakes. */
+	while (!atomic_load(&watch.loop_ended)) {
+		pthread_kill(watch.loop_thread, SIGUSR1);
+		usleep(50000);
+	}
+	return NULL;
+}
+
+int daemon_watch_signals(struct fuse_server *server, const char *mountpoint)
+{
+	watch.server = server;
+	watch.mountpoint = strdup(mountpoint);
+	watch.loop_thread = pthread_self();
+	if (!watch.mountpoint)
+		return -ENOMEM;
+	int err = pthread_create(&watch.thread, NULL, watch_thread, NULL);
+	watch.running = !err;
+	return -err;
+}
+
+void daemon_unwatch_signals(void)
+{
+	if (!watch.running)
+		return;
+	atomic_store(&watch.loop_ended, true);
+	pthread_kill(watch.thread, SIGTERM);
+	pthread_join(watch.thread, NULL);
+	free(watch.mountpoint);
+	watch.running = false;
+}

@@ -1,0 +1,245 @@
+/* Which disks: see the header.
+ *
+ * The search goes through /sys/class/block (partitions and loop devices are there too) and reads at most three label
+ * copies of each device, through the page cache and without locks, so that it disturbs nobody. */
+#include "tools/members.h"
+
+#include "base/cleanup.h"
+#include "tools/cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+#include <unistd.h>
+
+#define FOUND_MAX 4096u
+#define ARRAY_PREFIX "array:"
+
+void member_paths_free(struct member_paths *paths)
+{
+	for (unsigned i = 0; i < paths->count; i++)
+		free(paths->paths[i]);
+	paths->count = 0;
+}
+
+int member_paths_add(struct member_paths *paths, const char *path, struct fail *fail)
+{
+	if (!*path)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "members: an empty path; give the path of a partition, disk or image file");
+	if (paths->count == MEMBERS_MAX)
+		return fail_set(fail, E2BIG, FAIL_USAGE, "members: %s: an array has at most %u", path, MEMBERS_MAX);
+	char *absolute = cli_absolute(path);
+	if (!absolute)
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "members: out of memory");
+	paths->paths[paths->count++] = absolute;
+	return 0;
+}
+
+/* ---- Searching ---- */
+
+static int read_label(const char *path, struct label *ret_label)
+{
+	autofree uint8_t *bytes = malloc(LABEL_BYTES);
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	uint64_t size_bytes;
+
+	if (!bytes)
+		return -ENOMEM;
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size_bytes) < 0)
+		return -errno;
+	if (size_bytes < MEMBER_MIN_BYTES)
+		return -ENOENT;
+	for (unsigned copy = 0; copy < LABEL_COPIES; copy++) {
+		ssize_t n = pread(fd, bytes, LABEL_BYTES, (off_t)label_copy_offset_bytes(copy, size_bytes));
+		if (n == LABEL_BYTES && !label_decode(bytes, ret_label))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+static int found_add(struct found_members *found, const char *path, const struct label *label)
+{
+	struct found_member *more = realloc(found->members, (found->count + 1) * sizeof *more);
+
+	if (!more)
+		return -ENOMEM;
+	found->members = more;
+	char *copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	more[found->count++] = (struct found_member){ .path = copy, .label = *label };
+	return 0;
+}
+
+void found_members_free(struct found_members *found)
+{
+	for (unsigned i = 0; i < found->count; i++)
+		free(found->members[i].path);
+	free(found->members);
+	*found = (struct found_members){ 0 };
+}
+
+int found_members_scan(struct found_members *ret_found)
+{
+	struct found_members found = { 0 };
+	autofree struct label *label = malloc(sizeof *label);
+	DIR *dir = opendir("/sys/class/block");
+	const struct dirent *entry;
+	int r = label ? 0 : -ENOMEM;
+
+	while (!r && dir && found.count < FOUND_MAX && (entry = readdir(dir))) {
+		char path[300];
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+		for (char *c = path; *c; c++)
+			if (*c == '!')           /* how sysfs writes a slash */
+				*c = '/';
+		if (!read_label(path, label))
+			r = found_add(&found, path, label);
+	}
+	if (dir)
+		closedir(dir);
+	if (r < 0)
+		found_members_free(&found);
+	else
+		*ret_found = found;
+	return r;
+}
+
+/* Adds the members of the array with that name or UUID. */
+static int find_array(const char *wanted, struct member_paths *paths, struct fail *fail)
+{
+	struct found_members found;
+	const struct label *first = NULL;
+	struct uuid uuid;
+	bool by_uuid = !uuid_parse(wanted, &uuid);
+
+	int r = found_members_scan(&found);
+	if (r < 0)
+		return fail_set(fail, -r, FAIL_SYSTEM, "array:%s: out of memory", wanted);
+	for (unsigned i = 0; !r && i < found.count; i++) {
+		const struct label *label = &found.members[i].label;
+		if (by_uuid ? !uuid_equal(&label->array, &uuid) : strcmp(label->name, wanted) != 0)
+			continue;
+		if (first && !uuid_equal(&first->array, &label->array)) {
+			char a[UUID_TEXT_BYTES], b[UUID_TEXT_BYTES];
+			uuid_format(&first->array, a);
+			uuid_format(&label->array, b);
+			r = fail_set(fail, EINVAL, FAIL_MIXED, "array:%s: two arrays have this name; use array:%s or array:%s",
+				wanted, a, b);
+			break;
+		}
+		first = label;
+		r = member_paths_add(paths, found.members[i].path, fail);
+	}
+	if (!r && !first)
+		r = fail_set(fail, ENOENT, FAIL_NOT_FOUND, "array:%s: no block device here carries a label of this array that can be read; "
+			"check that the disks are connected, that you may read them, and the name (raid5cryptfs-status lists all)", wanted);
+	found_members_free(&found);
+	return r;
+}
+
+/* ---- The command line ---- */
+
+int member_paths_from_source(const char *source, struct member_paths *ret_paths, struct fail *fail)
+{
+	struct member_paths paths = { 0 };
+	autofree char *part = malloc(strlen(source) + 1);
+	size_t used = 0;
+	int r = part ? 0 : fail_set(fail, ENOMEM, FAIL_SYSTEM, "members: out of memory");
+
+	if (!r && !strncmp(source, ARRAY_PREFIX, strlen(ARRAY_PREFIX))) {
+		r = find_array(source + strlen(ARRAY_PREFIX), &paths, fail);
+		source = "";
+	} else if (!r) {
+		for (const char *c = source; !r; c++) {
+			if (c[0] == '\\' && (c[1] == ':' || c[1] == '\\')) {
+				part[used++] = *++c;
+			} else if (*c && *c != ':') {
+				part[used++] = *c;
+			} else {
+				part[used] = '\0';
+				used = 0;
+				r = member_paths_add(&paths, part, fail);
+				if (!*c)
+					break;
+			}
+		}
+	}
+	if (r < 0)
+		member_paths_free(&paths);
+	else
+		*ret_paths = paths;
+	return r;
+}
+
+int member_paths_from_arguments(char *const *arguments, int count, struct member_paths *ret_paths, struct fail *fail)
+{
+	struct member_paths paths = { 0 };
+
+	if (count == 1 && access(arguments[0], F_OK) < 0)
+		return member_paths_from_source(arguments[0], ret_paths, fail);
+	for (int i = 0; i < count; i++) {
+		int r = strncmp(arguments[i], ARRAY_PREFIX, strlen(ARRAY_PREFIX)) ? member_paths_add(&paths, arguments[i], fail)
+			: fail_set(fail, EINVAL, FAIL_USAGE, "%s: stands for all members; give nothing else beside it", arguments[i]);
+		if (r < 0) {
+			member_paths_free(&paths);
+			return r;
+		}
+	}
+	*ret_paths = paths;
+	return 0;
+}
+
+/* Is it a failure of one disk, which its array is made for? */
+static bool can_do_without(int result)
+{
+	switch (-result) {
+	case ENOENT: case ENOTDIR: case ENXIO: case ENODEV: case EIO: case ENOMEDIUM: case ETIMEDOUT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int members_open(const struct member_paths *paths, enum disk_mode mode, enum disk_engine engine,
+	void (*warn)(void *ctx, const char *text), void *ctx, struct disk **ret_disks, unsigned *ret_count, struct fail *fail)
+{
+	unsigned count = 0;
+	struct fail first = { 0 };
+	int first_result = 0, r = 0;
+
+	for (unsigned i = 0; !r && i < paths->count; i++) {
+		struct fail one = { 0 };
+		r = disk_open(paths->paths[i], mode, engine, &ret_disks[count], &one);
+		if (!r) {
+			count++;
+		} else if (can_do_without(r)) {
+			if (!first_result) {
+				first_result = r;
+				first = one;
+			}
+			warn(ctx, one.text);
+			r = 0;
+		} else if (fail) {
+			*fail = one;
+		}
+	}
+	if (!r && !count) {
+		r = first_result;
+		if (fail)
+			*fail = first;
+	}
+	if (r < 0)
+		while (count > 0)
+			disk_close(ret_disks[--count]);
+	else
+		*ret_count = count;
+	return r;
+}

@@ -1,0 +1,202 @@
+/* What mkfs asks of its members before it writes anything: see the header.
+ *
+ * Every check is made on every member first; opening takes the locks that keep others away until mkfs is done. */
+#include "tools/mkfs_check.h"
+
+#include "base/cleanup.h"
+#include "base/uuid.h"
+#include "raid/label.h"
+#include "tools/cli.h"
+#include "tools/mounts.h"
+
+#include <blkid/blkid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a path leads to in the end. */
+struct identity {
+	bool is_block;
+	uint64_t dev, inode;
+};
+
+static bool same_identity(const struct identity *a, const struct identity *b)
+{
+	return a->is_block == b->is_block && a->dev == b->dev && a->inode == b->inode;
+}
+
+/* A loop device is what its file is. */
+static bool identity_of(const char *path, struct identity *ret_identity)
+{
+	struct loop_info64 loop;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	*ret_identity = S_ISBLK(st.st_mode) ? (struct identity){ true, st.st_rdev, 0 }
+		: (struct identity){ false, st.st_dev, st.st_ino };
+	if (!S_ISBLK(st.st_mode))
+		return true;
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	/* A loop device over a part of a file is its own. */
+	if (fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &loop) && !loop.lo_offset && !loop.lo_sizelimit)
+		*ret_identity = (struct identity){ false, loop.lo_device, loop.lo_inode };
+	return true;
+}
+
+static int check_duplicates(const struct member_paths *paths, struct fail *fail)
+{
+	struct identity identities[MEMBERS_MAX];
+	bool known[MEMBERS_MAX];
+
+	for (unsigned i = 0; i < paths->count; i++) {
+		known[i] = identity_of(paths->paths[i], &identities[i]);
+		for (unsigned j = 0; known[i] && j < i; j++)
+			if (known[j] && same_identity(&identities[i], &identities[j]))
+				return fail_set(fail, EINVAL, FAIL_TWICE, "%s: is the same as %s; give each member once", paths->paths[i],
+					paths->paths[j]);
+	}
+	return 0;
+}
+
+static int check_mounted(const char *path, struct fail *fail)
+{
+	struct stat st;
+
+	if (!stat(path, &st) && S_ISBLK(st.st_mode) && device_is_mounted(st.st_rdev))
+		return fail_set(fail, EBUSY, FAIL_BUSY, "%s: is mounted or used for swapping; unmount it first", path);
+	return 0;
+}
+
+/* ---- Signatures ---- */
+
+static int check_own_label(struct disk *disk, struct fail *fail)
+{
+	autofree struct label *label = malloc(sizeof *label);
+	autofree uint8_t *bytes = malloc(LABEL_BYTES);
+
+	if (!label || !bytes)
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
+	for (unsigned copy = 0; copy < LABEL_COPIES; copy++) {
+		if (disk_read(disk, label_copy_offset_bytes(copy, disk->size_bytes), bytes, LABEL_BYTES) < 0)
+			continue;
+		int r = label_decode(bytes, label);
+		if (r == 0 || r == -EPROTONOSUPPORT) {
+			char uuid[UUID_TEXT_BYTES];
+			uuid_format(&label->array, uuid);
+			cli_clean(label->name);
+			return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: is a member of the raid5cryptfs array \"%s\" (%s); if that array may be "
+				"destroyed, give --force", disk->name, label->name, uuid);
+		}
+		if (r == -EBADMSG)
+			return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: carries a damaged raid5cryptfs label; if that array may be destroyed, "
+				"give --force", disk->name);
+	}
+	return 0;
+}
+
+static int check_foreign(struct disk *disk, struct fail *fail)
+{
+	autoclose int fd = open(disk->name, O_RDONLY | O_CLOEXEC);
+	blkid_probe probe = blkid_new_probe();
+	const char *type = NULL;
+
+	if (fd < 0 || !probe || blkid_probe_set_device(probe, fd, 0, 0) < 0) {
+		blkid_free_probe(probe);
+		return fail_set(fail, EIO, FAIL_SYSTEM, "%s: cannot look for signatures; give --force to go on without", disk->name);
+	}
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_MAGIC);
+	blkid_probe_enable_partitions(probe, 1);
+	int found = blkid_do_safeprobe(probe);
+	int r = 0;
+	if (found == 0) {
+		if (blkid_probe_lookup_value(probe, "TYPE", &type, NULL) < 0)
+			blkid_probe_lookup_value(probe, "PTTYPE", &type, NULL);
+		r = fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: carries a signature (%s); if what is on it may be destroyed, give --force",
+			disk->name, type ? type : "unknown");
+	} else if (found == -2) {
+		r = fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: carries several signatures; if what is on it may be destroyed, give --force",
+			disk->name);
+	} else if (found < 0) {
+		r = fail_set(fail, EIO, FAIL_SYSTEM, "%s: cannot look for signatures: it does not read well", disk->name);
+	}
+	blkid_free_probe(probe);
+	return r;
+}
+
+int mkfs_check_members(const struct member_paths *paths, bool force, struct disk **ret_disks, struct fail *fail)
+{
+	unsigned opened = 0;
+	int r = 0;
+
+	if (paths->count < MEMBERS_MIN)
+		return fail_set(fail, EINVAL, FAIL_TOO_FEW, "members: %u given; an array needs at least %u", paths->count, MEMBERS_MIN);
+	r = check_duplicates(paths, fail);
+	for (unsigned i = 0; !r && i < paths->count; i++)
+		r = check_mounted(paths->paths[i], fail);
+	for (unsigned i = 0; !r && i < paths->count; i++) {
+		r = disk_open(paths->paths[i], DISK_READ_WRITE, DISK_ENGINE_AUTO, &ret_disks[i], fail);
+		opened += !r;
+	}
+	for (unsigned i = 0; !r && i < opened; i++) {
+		char size[CLI_SIZE_TEXT_BYTES], least[CLI_SIZE_TEXT_BYTES];
+		if (ret_disks[i]->size_bytes < MEMBER_MIN_BYTES)
+			r = fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s: has %s; a member needs at least %s", ret_disks[i]->name,
+				cli_size(ret_disks[i]->size_bytes, size), cli_size(MEMBER_MIN_BYTES, least));
+	}
+	for (unsigned i = 0; !r && !force && i < opened; i++) {
+		r = check_own_label(ret_disks[i], fail);
+		if (!r)
+			r = check_foreign(ret_disks[i], fail);
+	}
+	if (r < 0)
+		while (opened > 0)
+			disk_close(ret_disks[--opened]);
+	return r;
+}
+
+/* ---- The name ---- */
+
+/* Bytes of the UTF-8 character at `text`, 0 if it is none (overlong, a surrogate, beyond U+10FFFF). */
+static unsigned utf8_bytes(const char *text)
+{
+	const uint8_t *b = (const uint8_t *)text;
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	unsigned bytes = b[0] < 0x80 ? 1 : b[0] >> 5 == 6 ? 2 : b[0] >> 4 == 14 ? 3 : b[0] >> 3 == 30 ? 4 : 0;
+	uint32_t value = bytes == 1 ? b[0] : b[0] & (0x7fu >> bytes);
+
+	for (unsigned i = 1; i < bytes; i++) {
+		if (b[i] >> 6 != 2)
+			return 0;
+		value = value << 6 | (b[i] & 0x3f);
+	}
+	if (bytes > 1 && (value < least[bytes] || (value >= 0xd800 && value < 0xe000) || value > 0x10ffff))
+		return 0;
+	return bytes;
+}
+
+int mkfs_check_name(const char *name, struct fail *fail)
+{
+	struct uuid uuid;
+	size_t length = strlen(name);
+
+	if (length == 0 || length >= LABEL_NAME_BYTES)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "name: has %zu bytes; it may have 1 to %u", length, LABEL_NAME_BYTES - 1);
+	if (!uuid_parse(name, &uuid))
+		return fail_set(fail, EINVAL, FAIL_USAGE, "name: %s: looks like a UUID and could be taken for one; choose another", name);
+	for (unsigned step; *name; name += step) {
+		step = utf8_bytes(name);
+		if (!step)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "name: is not valid UTF-8; choose another");
+		bool control = (uint8_t)*name < 0x20 || *name == 0x7f || (step == 2 && (uint8_t)name[0] == 0xc2 && (uint8_t)name[1] < 0xa0);
+		if (control)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "name: has a control character in it; choose another");
+	}
+	return 0;
+}

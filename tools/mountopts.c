@@ -1,0 +1,183 @@
+/* The -o options of raid5cryptfs: ours, those that libfuse and mount(2) take, and those of fstab that mean nothing here. */
+#include "tools/mountopts.h"
+
+#include "base/cleanup.h"
+#include "tools/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_BYTES_MIN (4u << 20)
+
+/* Handed on to libfuse as they are. */
+static const char *const passed[] = {
+	"allow_other", "allow_root", "auto_unmount", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async",
+	"dirsync", "atime", "noatime", "diratime", "nodiratime",
+};
+static const char *const passed_with_value[] = { "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext=" };
+
+/* Options of fstab that mount(8) and systemd act on, or that are always so here. */
+static const char *const ignored[] = {
+	"defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup", "nofail",
+	"_netdev", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "iversion", "noiversion",
+	"mand", "nomand", "silent", "loud", "default_permissions",
+};
+static const char *const ignored_with_value[] = { "x-", "X-", "comment=", "user=" };
+
+int mount_options_init(struct mount_options *options)
+{
+	*options = (struct mount_options){ .fuse = strdup("") };
+	return options->fuse ? 0 : -ENOMEM;
+}
+
+void mount_options_free(struct mount_options *options)
+{
+	free(options->key_file);
+	free(options->fuse);
+	*options = (struct mount_options){ 0 };
+}
+
+static bool listed(const char *option, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(option, list[i]))
+			return true;
+	return false;
+}
+
+static bool listed_prefix(const char *option, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strncmp(option, list[i], strlen(list[i])))
+			return true;
+	return false;
+}
+
+static int pass_on(struct mount_options *options, const char *option)
+{
+	char *text;
+
+	if (asprintf(&text, "%s%s%s", options->fuse, *options->fuse ? "," : "", option) < 0)
+		return -ENOMEM;
+	free(options->fuse);
+	options->fuse = text;
+	return 0;
+}
+
+/* The value of "name=value" if `option` has that name. */
+static const char *value_of(const char *option, const char *name)
+{
+	size_t length = strlen(name);
+	return !strncmp(option, name, length) && option[length] == '=' ? option + length + 1 : NULL;
+}
+
+static int parse_engine(struct mount_options *options, const char *value)
+{
+	static const struct { const char *name; enum disk_engine engine; } engines[] = {
+		{ "auto", DISK_ENGINE_AUTO }, { "uring", DISK_ENGINE_URING }, { "threads", DISK_ENGINE_THREADS },
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(engines); i++) {
+		if (!strcmp(value, engines[i].name)) {
+			options->engine = engines[i].engine;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_bytes(const char *value, uint64_t *ret_bytes)
+{
+	uint64_t bytes;
+
+	if (cli_parse_size(value, &bytes) < 0 || bytes < CACHE_BYTES_MIN)
+		return -EINVAL;
+	*ret_bytes = bytes;
+	return 0;
+}
+
+/* Our options with a value: 0, -ENOENT if it is none of them, or the failure. */
+static int parse_value(struct mount_options *options, const char *option, struct fail *fail)
+{
+	const char *value;
+
+	if ((value = value_of(option, "key-file"))) {
+		if (!*value)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option key-file=: the path is missing");
+		free(options->key_file);
+		options->key_file = strdup(value);
+		return options->key_file ? 0 : -ENOMEM;
+	}
+	if ((value = value_of(option, "cipher"))) {
+		if (strcmp(value, "none"))
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: only cipher=none can be given to a mount; it permits an array "
+				"that was made without encryption", option);
+		options->allow_none = true;
+		return 0;
+	}
+	if ((value = value_of(option, "cache")) || (value = value_of(option, "dirty"))) {
+		if (parse_bytes(value, option[0] == 'c' ? &options->cache_bytes : &options->dirty_bytes) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a size of at least 4M; write it as 64M or 1G", option);
+		return 0;
+	}
+	if ((value = value_of(option, "commit")) || (value = value_of(option, "timeout"))) {
+		if (cli_parse_seconds(value, 1, option[0] == 'c' ? &options->commit_seconds : &options->timeout_seconds) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a number of seconds from 1 to 86400", option);
+		return 0;
+	}
+	if ((value = value_of(option, "engine"))) {
+		if (parse_engine(options, value) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: the engine is auto, uring or threads", option);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int parse_one(struct mount_options *options, const char *option, struct fail *fail)
+{
+	int r = parse_value(options, option, fail);
+
+	if (r != -ENOENT)
+		return r;
+	if (!strcmp(option, "ro") || !strcmp(option, "rw")) {
+		options->read_only = option[1] == 'o';
+		return 0;
+	}
+	if (!strcmp(option, "nonempty")) {
+		options->nonempty = true;
+		return 0;
+	}
+	options->suid_given |= !strcmp(option, "suid") || !strcmp(option, "nosuid");
+	options->dev_given |= !strcmp(option, "dev") || !strcmp(option, "nodev");
+	if (listed(option, passed, ARRAY_COUNT(passed)) ||
+	    listed_prefix(option, passed_with_value, ARRAY_COUNT(passed_with_value)))
+		return pass_on(options, option);
+	if (!*option || listed(option, ignored, ARRAY_COUNT(ignored)) ||
+	    listed_prefix(option, ignored_with_value, ARRAY_COUNT(ignored_with_value)))
+		return 0;
+	return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not known; see raid5cryptfs(8) or --help for those that are", option);
+}
+
+int mount_options_parse(struct mount_options *options, const char *list, struct fail *fail)
+{
+	autofree char *option = malloc(strlen(list) + 1);
+	size_t used = 0;
+	int r = option ? 0 : -ENOMEM;
+
+	for (const char *c = list; !r; c++) {
+		if (c[0] == '\\' && c[1] == ',') {
+			option[used++] = *++c;
+		} else if (*c && *c != ',') {
+			option[used++] = *c;
+		} else {
+			option[used] = '\0';
+			used = 0;
+			r = parse_one(options, option, fail);
+			if (!*c)
+				break;
+		}
+	}
+	return r == -ENOMEM ? fail_set(fail, ENOMEM, FAIL_SYSTEM, "options: out of memory") : r;
+}
