@@ -3,6 +3,7 @@
 #define BASE_CLEANUP_H
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 

@@ -262,6 +262,18 @@ static bool due(struct fs *fs, unsigned member)
 	return true;
 }
 
+/* One that is in sync and may lack something needs all others to be made from: else it waits, and its tags decide. */
+static bool others_in_sync(struct fs *fs, unsigned member)
+{
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		if (m != member && (s.state == MEMBER_OUT || s.state == MEMBER_FILLING))
+			return false;
+	}
+	return true;
+}
+
 int catchup_step(struct fs *fs)
 {
 	if (fs->read_only || fs->error)
@@ -273,7 +285,7 @@ int catchup_step(struct fs *fs)
 			int r = take_back(fs, m);
 			return r == 0 ? 1 : r == -EAGAIN ? 0 : r;
 		}
-		if (s.gap.present && (s.state == MEMBER_IN_SYNC || s.state == MEMBER_FILLING)) {
+		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
 			struct target t = { m, s.gap };
 			return fill_step(fs, &t);
 		}

@@ -145,7 +145,7 @@ static int write_file_tree(struct commit *c)
 	struct txn *txn = c->txn;
 	struct dirty_nodes nodes = { 0 };
 	struct small small = { 0 };
-	struct pack pack = { 0 };
+	struct pack pack = { .fs = fs };
 	int r = 0;
 	pthread_mutex_lock(&fs->lock);
 	bool much = txn->record_bytes > half_row_bytes(fs);

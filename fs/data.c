@@ -78,7 +78,7 @@ static int uninline_locked(struct fs *fs, uint64_t ino, struct record *record)
 int data_uninline(struct fs *fs, uint64_t ino)
 {
 	struct op op;
-	struct record *record = record_new(fs, ino, 0, 1, false);
+	struct record *record = record_new(ino, 0, 1, false);
 
 	if (!record)
 		return -ENOMEM;

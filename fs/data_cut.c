@@ -124,7 +124,7 @@ static int cut_locked(struct fs *fs, struct cut *cut)
 
 static int cut_run(struct fs *fs, struct cut *cut)
 {
-	int r = edit_init(fs, &cut->edit);
+	int r = edit_init(&cut->edit);
 
 	while (r == 0) {
 		struct op op;

@@ -44,7 +44,7 @@ static bool unit_is_whole(const struct data_edit *edit, uint64_t unit)
 	return unit * UNIT_BYTES >= edit->start_bytes && (unit + 1) * UNIT_BYTES <= edit->end_bytes;
 }
 
-int edit_init(struct fs *fs, struct data_edit *edit)
+int edit_init(struct data_edit *edit)
 {
 	edit->plans = calloc(2, sizeof(*edit->plans));
 	if (!edit->plans)
@@ -57,7 +57,7 @@ int edit_init(struct fs *fs, struct data_edit *edit)
 		from = from > edit->start_bytes ? from : edit->start_bytes;
 		to = to < edit->end_bytes ? to : edit->end_bytes;
 		uint64_t block = from / BLOCK_BYTES, blocks = (to + BLOCK_BYTES - 1) / BLOCK_BYTES - block;
-		struct record *record = record_new(fs, edit->ino, block, (unsigned)blocks, false);
+		struct record *record = record_new(edit->ino, block, (unsigned)blocks, false);
 		if (!record)
 			return -ENOMEM;
 		edit->fresh[unit - first_unit(edit)] = record;
@@ -190,6 +190,6 @@ int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)
 	if (r == 0)
 		r = prepare_records(fs, edit);
 	for (unsigned i = 0; r == 0 && i < 2; i++)
-		r = plan_fill(fs, edit, &edit->plans[i]);
+		r = plan_fill(edit, &edit->plans[i]);
 	return r == 0 ? change(fs, edit, inode, &ranges) : r;
 }

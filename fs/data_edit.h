@@ -43,7 +43,7 @@ struct data_edit {
 };
 
 /* Makes the fresh records and fills them. No lock held. -ENOMEM. */
-int edit_init(struct fs *fs, struct data_edit *edit);
+int edit_init(struct data_edit *edit);
 /* The change, as (the end of) an operation's body: fs->lock and the inode's lock (exclusively) held, the inode loaded and
  * prepared. Changes inode->blocks; size and times are the caller's, who stores the inode after. 0, EDIT_READ, TREE_MISS, -errno. */
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode);

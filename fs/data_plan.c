@@ -268,13 +268,13 @@ static void change_block(const struct data_edit *edit, uint64_t at, uint8_t *to)
 		memset(to + from_bytes, 0, to_bytes - from_bytes);
 }
 
-int plan_fill(struct fs *fs, struct data_edit *edit, struct edit_plan *plan)
+int plan_fill(struct data_edit *edit, struct edit_plan *plan)
 {
 	for (unsigned o = 0; o < plan->out_count; o++) {
 		struct plan_out *out = &plan->out[o];
 		uint64_t at = plan->block + out->first;
 		bool fits = plan->fresh && !out->split && record_block(plan->fresh) == at && record_blocks(plan->fresh) == out->blocks;
-		out->record = fits ? plan->fresh : record_new(fs, edit->ino, at, out->blocks, out->split);
+		out->record = fits ? plan->fresh : record_new(edit->ino, at, out->blocks, out->split);
 		if (!out->record)
 			return -ENOMEM;
 		for (unsigned b = out->first; b < out->first + out->blocks; b++, at++) {

@@ -48,7 +48,7 @@ struct edit_plan {
 /* Looks at the unit and decides; marks what must be read in edit->old. Changes nothing. TREE_MISS, -EUCLEAN, -ENOMEM. */
 int plan_unit(struct fs *fs, struct data_edit *edit, uint64_t size_bytes, uint64_t unit, struct edit_plan *plan);
 /* Makes and fills the new records. -ENOMEM. */
-int plan_fill(struct fs *fs, struct data_edit *edit, struct edit_plan *plan);
+int plan_fill(struct data_edit *edit, struct edit_plan *plan);
 void plan_change_in_place(const struct data_edit *edit, const struct edit_plan *plan);
 void plan_reset(struct fs *fs, struct edit_plan *plan);
 

@@ -16,6 +16,7 @@
 struct write {
 	struct data_edit edit;
 	bool kill_suidgid;
+	bool keep_times;
 	bool killed;
 };
 
@@ -64,7 +65,8 @@ static int write_locked(struct fs *fs, struct write *write)
 		return r;
 	if (edit->end_bytes > inode.size_bytes)
 		inode.size_bytes = edit->end_bytes;
-	inode.mtime_ns = inode.ctime_ns = fs_now_ns(fs);
+	if (!write->keep_times)
+		inode.mtime_ns = inode.ctime_ns = fs_now_ns(fs);
 	if (write->kill_suidgid && S_ISREG(inode.mode)) {
 		uint32_t kill = S_ISUID | (inode.mode & S_IXGRP ? S_ISGID : 0u);
 		write->killed |= (inode.mode & kill) != 0;
@@ -136,7 +138,7 @@ static int write_once(struct fs *fs, struct write *write)
 
 static int write_chunk(struct fs *fs, struct write *write)
 {
-	int r = edit_init(fs, &write->edit);
+	int r = edit_init(&write->edit);
 
 	while (r == 0) {
 		r = write_once(fs, write);
@@ -151,9 +153,8 @@ static int write_chunk(struct fs *fs, struct write *write)
 	return r;
 }
 
-ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed)
+static ssize_t write_all(struct fs *fs, struct write *write, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes)
 {
-	struct write write = { .kill_suidgid = kill_suidgid };
 	size_t done = 0;
 	int r = 0;
 
@@ -164,17 +165,28 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 	inode_lock_exclusive(fs, ino);
 	while (done < bytes && r == 0) {
 		uint64_t start = offset_bytes + done, end = (start / WRITE_BYTES_MAX + 1) * WRITE_BYTES_MAX;
-		write.edit = (struct data_edit){ .ino = ino, .start_bytes = start, .source = (const uint8_t *)buf + done,
+		write->edit = (struct data_edit){ .ino = ino, .start_bytes = start, .source = (const uint8_t *)buf + done,
 			.end_bytes = end < offset_bytes + bytes ? end : offset_bytes + bytes };
-		size_t chunk = write.edit.end_bytes - start;
-		r = write_chunk(fs, &write);
+		size_t chunk = write->edit.end_bytes - start;
+		r = write_chunk(fs, write);
 		if (r == 0)
 			done += chunk;
 	}
 	inode_unlock(fs, ino);
-	if (r < 0)
-		return r;
-	if (ret_killed)
+	return r < 0 ? r : (ssize_t)bytes;
+}
+
+ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed)
+{
+	struct write write = { .kill_suidgid = kill_suidgid };
+	ssize_t n = write_all(fs, &write, ino, buf, bytes, offset_bytes);
+
+	if (n >= 0 && ret_killed)
 		*ret_killed = write.killed;
-	return (ssize_t)bytes;
+	return n;
+}
+
+ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes)
+{
+	return write_all(fs, &(struct write){ .keep_times = true }, ino, buf, bytes, offset_bytes);
 }

@@ -127,6 +127,8 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes);
 /* All bytes or -errno.  kill_suidgid as FS_KILL_SUIDGID; *ret_killed (may be NULL) tells if bits were dropped. */
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed);
+/* The same for pages that the kernel wrote to its cache before: times stay as they are, since the kernel sends those itself. */
+ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes);
 /* fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others -EOPNOTSUPP. */
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, uint64_t length_bytes);
 /* SEEK_DATA and SEEK_HOLE of lseek(2); -ENXIO beyond the end. */

@@ -120,7 +120,11 @@ int fuse_server_loop(struct fuse_server *server)
 	fuse_loop_cfg_set_clone_fd(config, 1);
 	fuse_loop_cfg_set_max_threads(config, threads);
 	fuse_loop_cfg_set_idle_threads(config, threads);
-	int r = fuse_session_loop_mt(server->session, config);
+	int r = fuse_seek_start(server);
+	if (!r) {
+		r = fuse_session_loop_mt(server->session, config);
+		fuse_seek_stop(server);
+	}
 	fuse_loop_cfg_destroy(config);
 	return r > 0 ? 0 : r;
 }

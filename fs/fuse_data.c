@@ -64,7 +64,8 @@ static void *read_buffer(size_t size_bytes)
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct fs *fs = fs_of(req);
+	struct fuse_server *server = server_of(req);
+	struct fs *fs = server->fs;
 	int r = fs_ref(fs, ino);
 
 	if (!r && fi->flags & O_TRUNC) {
@@ -78,13 +79,16 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->keep_cache = 1;
-	if (fuse_reply_open(req, fi) < 0)
+	fuse_seek_opened(server, ino, fi);
+	if (fuse_reply_open(req, fi) < 0) {
+		fuse_seek_released(server, ino, fi);
 		fs_unref(fs, ino, 1);
+	}
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)fi;
+	fuse_seek_released(server_of(req), ino, fi);
 	fs_unref(fs_of(req), ino, 1);
 	fuse_reply_err(req, 0);
 }
@@ -111,8 +115,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct fuse_server *server = server_of(req);
 	bool killed = false;
 
-	(void)fi;
-	ssize_t n = fs_write(server->fs, ino, buf, size, (uint64_t)offset, fuse_hook_kill_suidgid(), &killed);
+	ssize_t n = fi->writepage ? fs_write_back(server->fs, ino, buf, size, (uint64_t)offset)
+		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, fuse_hook_kill_suidgid(), &killed);
 	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
 	if (killed)
 		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
@@ -136,14 +140,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
 {
-	uint64_t found;
-
 	(void)fi;
-	int r = fs_seek(fs_of(req), ino, (uint64_t)offset, whence, &found);
-	if (r < 0)
-		reply_result(req, r);
-	else
-		fuse_reply_lseek(req, (off_t)found);
+	fuse_seek(req, ino, (uint64_t)offset, whence);
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)

@@ -8,10 +8,13 @@
 #include "fs/fs.h"
 #include "fs/fuse.h"
 
+struct fuse_seeker;
+
 struct fuse_server {
 	struct fs *fs;
 	struct fuse_session *session;
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
+	struct fuse_seeker *seeker;
 	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
 };
 
@@ -34,6 +37,17 @@ void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entr
 void fuse_fill_namespace_ops(struct fuse_lowlevel_ops *ops);
 void fuse_fill_directory_ops(struct fuse_lowlevel_ops *ops);
 void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops);
+
+/* ---- fs/fuse_seek.c ---- */
+
+/* Starts and stops the thread of seeks; around the loop. */
+int fuse_seek_start(struct fuse_server *server);
+void fuse_seek_stop(struct fuse_server *server);
+/* Each open and release of a file passes here. */
+void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+/* Answers SEEK_DATA or SEEK_HOLE, now or later. */
+void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence);
 
 /* ---- fs/fuse_hook.c ---- */
 

@@ -256,7 +256,8 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 static void create_reply(fuse_req_t req, struct fuse_file_info *fi, int result, const struct fs_attr *attr)
 {
-	struct fs *fs = fs_of(req);
+	struct fuse_server *server = server_of(req);
+	struct fs *fs = server->fs;
 	struct fuse_entry_param entry;
 
 	if (!result)
@@ -272,8 +273,11 @@ static void create_reply(fuse_req_t req, struct fuse_file_info *fi, int result, 
 	}
 	attr_to_entry(attr, &entry);
 	fi->keep_cache = 1;
-	if (fuse_reply_create(req, &entry, fi) < 0)
+	fuse_seek_opened(server, attr->ino, fi);
+	if (fuse_reply_create(req, &entry, fi) < 0) {
+		fuse_seek_released(server, attr->ino, fi);
 		fs_unref(fs, attr->ino, 2);
+	}
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, struct fuse_file_info *fi)

@@ -50,7 +50,8 @@ void inode_accessed(struct fs *fs, uint64_t ino);
 
 /* Called by the commit, without fs->lock, before it freezes the transaction: stores the atimes noted so far. */
 int inode_store_atimes(struct fs *fs);
-/* Called once after a read-write open: frees every orphan that a crash left (in several operations). */
+/* Called once after a read-write open, before or while requests are served: frees every orphan that a crash left (in several
+ * operations). */
 int inode_reap_orphans(struct fs *fs);
 
 /* Orphans, with fs->lock held.  orphan_put (prepared) takes the object whose last link went; when it sets *ret_reap, nobody
@@ -66,6 +67,7 @@ void inode_reap(struct fs *fs, uint64_t ino);
 int inode_table_ref(struct fs *fs, uint64_t ino);
 /* An orphan from now on: returns true if nobody refers to it. */
 bool inode_table_orphan(struct fs *fs, uint64_t ino);
+bool inode_table_referred(struct fs *fs, uint64_t ino);
 /* No orphan any more. */
 void inode_table_adopt(struct fs *fs, uint64_t ino);
 /* The atime noted for it, if relatime wants it. */

@@ -189,6 +189,14 @@ bool inode_table_orphan(struct fs *fs, uint64_t ino)
 	return false;
 }
 
+bool inode_table_referred(struct fs *fs, uint64_t ino)
+{
+	SCOPED_LOCK(&fs->inodes->mutex);
+	struct table_entry *e = *slot_of(fs->inodes, ino);
+
+	return e && e->refs > 0;
+}
+
 void inode_table_adopt(struct fs *fs, uint64_t ino)
 {
 	SCOPED_LOCK(&fs->inodes->mutex);

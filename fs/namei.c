@@ -136,7 +136,7 @@ static int put_target(struct fs *fs, const struct make *make, struct inode *chil
 		child->flags |= INODE_HAS_INLINE;
 		return tree_put(fs, fs_file_tree(fs), &key, make->target, (unsigned)make->target_bytes);
 	}
-	struct record *record = record_new(fs, child->ino, 0, 1, false);
+	struct record *record = record_new(child->ino, 0, 1, false);
 	if (!record)
 		return -ENOMEM;
 	memcpy(record_data(record), make->target, make->target_bytes);

@@ -356,6 +356,8 @@ int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, c
 		fs_delete(fs);
 		return r;
 	}
+	if (fs->simple && !fs->read_only)
+		inode_reap_orphans(fs);          /* with threads: work_main */
 	*ret_fs = fs;
 	return 0;
 }

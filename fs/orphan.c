@@ -4,7 +4,8 @@
  * one (a hidden object, until its owner takes it: orphan_delete).  It is freed by inode_reap: by the operation
  * itself when nobody refers to it, at its last fs_unref, or, after a crash, by inode_reap_orphans.  Freeing takes several operations:
  * each takes some xattrs or extents, and the last one takes the inode and the orphan item together; so a cut in between
- * leaves an orphan that is merely smaller. */
+ * leaves an orphan that is merely smaller.  It is harmless if two threads do it at once, and nothing that is
+ * referred to is touched. */
 #include "fs/core.h"
 #include "fs/data.h"
 #include "fs/inode.h"
@@ -64,9 +65,11 @@ static int reap_locked(struct fs *fs, uint64_t ino, uint64_t *ret_hidden)
 	struct item item;
 
 	*ret_hidden = 0;
+	if (inode_table_referred(fs, ino))
+		return 0;
 	int r = tree_lookup(fs, fs_file_tree(fs), &orphan, &item);
 	if (r < 0)
-		return r == -ENOENT ? inode_unclean(fs, ino, "it is to be freed and is not on the list of orphans") : r;
+		return r == -ENOENT ? 0 : r;
 	r = orphan_prepare(fs, ino);
 	if (r < 0)
 		return r;
@@ -92,10 +95,10 @@ static int reap_locked(struct fs *fs, uint64_t ino, uint64_t *ret_hidden)
 	return r < 0 ? r : inode_changed(fs, remove_inode(fs, ino));
 }
 
-/* Returns the error that stopped it; the object is still an orphan then. */
+/* Returns the error that stopped it; the object is still an orphan then, as it is when the filesystem is being closed. */
 static int reap(struct fs *fs, uint64_t ino)
 {
-	uint64_t hidden;
+	uint64_t hidden = 0;
 	struct op op;
 	int r;
 
@@ -104,7 +107,7 @@ static int reap(struct fs *fs, uint64_t ino)
 		if (r < 0)
 			return r;
 		do
-			r = reap_locked(fs, ino, &hidden);
+			r = fs->stopping ? 0 : reap_locked(fs, ino, &hidden);
 		while (op_retry(&op, &r));
 		op_end(&op);
 		if (r > 0 && hidden)

@@ -15,7 +15,7 @@ struct record *record_of(const struct item *item)
 	return record;
 }
 
-struct record *record_new(struct fs *fs, uint64_t object, uint64_t block, unsigned blocks, bool split)
+struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split)
 {
 	assert(blocks >= 1 && block % UNIT_BLOCKS + blocks <= UNIT_BLOCKS);
 	struct record *record = calloc(1, sizeof *record);
@@ -32,7 +32,6 @@ struct record *record_new(struct fs *fs, uint64_t object, uint64_t block, unsign
 	record->block = block;
 	record->blocks = (uint8_t)blocks;
 	record->split = split;
-	atomic_fetch_add(&fs->record_bytes, blocks * BLOCK_BYTES);
 	return record;
 }
 
@@ -42,13 +41,13 @@ struct record *record_ref(struct record *record)
 	return record;
 }
 
-/* Gives the bytes back that only the record's own sealing needed. */
 void record_unref(struct fs *fs, struct record *record)
 {
 	if (!record || atomic_fetch_sub(&record->refs, 1) > 1)
 		return;
 	assert(record->tree_refs == 0 && list_alone(&record->link));
-	atomic_fetch_sub(&fs->record_bytes, record->blocks * BLOCK_BYTES);
+	if (record->txn)
+		atomic_fetch_sub(&fs->record_bytes, record->blocks * BLOCK_BYTES);
 	free(record->data);
 	free(record);
 }
@@ -59,6 +58,7 @@ void record_attach(struct fs *fs, struct record *record)
 	if (record->tree_refs++ > 0 || record->txn)
 		return;
 	record->txn = fs->open->generation;
+	atomic_fetch_add(&fs->record_bytes, record->blocks * BLOCK_BYTES);
 	list_append(&fs->open->records, &record->link);
 	fs->open->record_bytes += record->blocks * BLOCK_BYTES;
 }

@@ -22,8 +22,8 @@
 struct record;
 
 /* A new dirty record of the open transaction for blocks [block, block + blocks) of the file, content zeroed; NULL on
- * ENOMEM.  It is counted as dirty at once; record_unref drops it if it never came into the tree. */
-struct record *record_new(struct fs *fs, uint64_t object, uint64_t block, unsigned blocks, bool split);
+ * ENOMEM.  It counts as dirty memory once it is in the tree; record_unref drops it if it never gets there. */
+struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split);
 void record_unref(struct fs *fs, struct record *record);
 /* Another reference, taken with fs->lock held; dropped with record_unref, which takes no lock itself and may be called with or
  * without.  A reader that holds its inode's lock shared may copy a referenced record's bytes without fs->lock. */

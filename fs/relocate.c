@@ -1,7 +1,9 @@
-/* A batch: the sparsest rows within a window, in the order of how little lives in them, as many as free rows can surely
- * take up again.  What lives there is found through row items, sorted by owner so that moves share leaves, read by the
- * ordinary verified path and made dirty; the commit places it like any write, and the old rows become free once that is
- * durable.  Nodes of the file tree are made dirty at once; those of the system tree by the commit (fs->touches). */
+/* A batch: the windows (parity runs of rows) with the least life in them, of those that the cursor came by, as many as free
+ * rows can surely take up again.  Whole windows rather than single rows: their bitmaps and row items share leaves, which
+ * would else cost more than what is moved.  What lives there is found through row items, sorted by owner so that moves
+ * share leaves, read by the ordinary verified path and made dirty; the commit places it like any write, and the old rows
+ * become free once that is durable.  Nodes of the file tree are made dirty at once; those of the system tree by the commit
+ * (fs->touches).  Rows in which everything lives stay: moving them gains nothing. */
 #include "fs/data.h"
 #include "fs/inode.h"
 #include "fs/relocate.h"
@@ -12,14 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_ROWS 16384        /* looked at in one batch at most */
+#define SCAN_ROWS 16384          /* looked at in one batch at most */
 #define BATCH_BLOCKS_MAX 4096    /* moved in one batch at most: 16 MiB */
+#define WINDOW_NODES 6           /* nodes of the system tree that emptying a window dirties, about */
 
-struct sparse { uint32_t band; uint64_t row; int live; unsigned row_blocks; };
-struct sparse_list { struct sparse *rows; size_t count, room; };
+struct window {
+	uint32_t band;
+	uint64_t row;                    /* a multiple of PARITY_RUN_ROWS */
+	unsigned live, used;             /* blocks that live, blocks of the rows in which they do (full rows not counted) */
+};
+struct window_list { struct window *windows; size_t count, room; };
 
-/* Looks at one more row at the cursor. Body. */
-static int look(struct fs *fs, struct sparse_list *list)
+/* Looks at one more row, at the cursor. Body. */
+static int look(struct fs *fs, struct window_list *list)
 {
 	const struct band *b = &fs->config->bands[fs->relocate_band];
 	int live;
@@ -31,21 +38,28 @@ static int look(struct fs *fs, struct sparse_list *list)
 	int r = alloc_row_live(fs, fs->relocate_band, fs->relocate_row, &live);
 	if (r < 0)
 		return r;
-	if (live > 0 && live < (int)band_row_blocks(b)) {
-		struct sparse *s = vector_add(&list->rows, &list->count, &list->room, sizeof *s);
-		if (!s)
+	uint64_t row = fs->relocate_row++;
+	if (live <= 0 || live == (int)band_row_blocks(b))
+		return 0;
+	uint64_t first = row / PARITY_RUN_ROWS * PARITY_RUN_ROWS;
+	struct window *w = list->count ? &list->windows[list->count - 1] : NULL;
+	if (!w || w->band != fs->relocate_band || w->row != first) {
+		w = vector_add(&list->windows, &list->count, &list->room, sizeof *w);
+		if (!w)
 			return -ENOMEM;
-		*s = (struct sparse){ fs->relocate_band, fs->relocate_row, live, band_row_blocks(b) };
+		w->band = fs->relocate_band;
+		w->row = first;
 	}
-	fs->relocate_row++;
+	w->live += (unsigned)live;
+	w->used += band_row_blocks(b);
 	return 0;
 }
 
-static int find_sparse(struct fs *fs, struct sparse_list *list)
+static int find_windows(struct fs *fs, struct window_list *list)
 {
 	struct op op;
 	int r = op_begin(fs, &op, OP_READ, 0);
-	uint64_t rows = fs->alloc.total_rows < WINDOW_ROWS ? fs->alloc.total_rows : WINDOW_ROWS;
+	uint64_t rows = fs->alloc.total_rows < SCAN_ROWS ? fs->alloc.total_rows : SCAN_ROWS;
 	for (uint64_t i = 0; i < rows && r == 0; i++)
 		do
 			r = look(fs, list);
@@ -54,10 +68,11 @@ static int find_sparse(struct fs *fs, struct sparse_list *list)
 	return r;
 }
 
-static int sparser_first(const void *a, const void *b)
+/* Most gained for what is moved. */
+static int emptier_first(const void *a, const void *b)
 {
-	const struct sparse *x = a, *y = b;
-	double fx = (double)x->live / x->row_blocks, fy = (double)y->live / y->row_blocks;
+	const struct window *x = a, *y = b;
+	double fx = (double)x->live / x->used, fy = (double)y->live / y->used;
 	return fx < fy ? -1 : fx > fy;
 }
 
@@ -101,7 +116,7 @@ static int move_locked(struct fs *fs, const struct record_place *p, struct recor
 static int move_data(struct fs *fs, const struct live *live)
 {
 	const struct record_place *p = &live->place;
-	struct record *record = record_new(fs, p->object, p->block, p->blocks, false);
+	struct record *record = record_new(p->object, p->block, p->blocks, false);
 	if (!record)
 		return -ENOMEM;
 	void *const bufs[1] = { record_data(record) };
@@ -143,14 +158,15 @@ static int move_node(struct fs *fs, const struct live *live)
 	return r;
 }
 
-/* What a batch may dirty: half of what the free rows can hold, since it is written beside what it replaces. */
+/* What a batch may dirty: a part of what the free rows can hold beside what is dirty already, since it is written beside what
+ * it replaces, and the commit's own nodes come on top. */
 static uint64_t budget_blocks(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->lock);
-	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
-	uint64_t blocks = fs->alloc.free_rows * row_blocks / 2;
+	int64_t row_blocks = (int64_t)(fs->alloc.capacity_blocks / fs->alloc.total_rows);
+	int64_t blocks = space_rows_ahead(fs) * row_blocks / 2;
 	pthread_mutex_unlock(&fs->lock);
-	return blocks < BATCH_BLOCKS_MAX ? blocks : BATCH_BLOCKS_MAX;
+	return blocks < 0 ? 0 : blocks < BATCH_BLOCKS_MAX ? (uint64_t)blocks : BATCH_BLOCKS_MAX;
 }
 
 /* Blocks that moving it makes dirty: itself, and a leaf with its path where that is not shared with the one before. */
@@ -163,29 +179,59 @@ static uint64_t cost_of(const struct live *live, const struct live *before)
 	return live->place.blocks + (near ? 0 : 2 * UNIT_BLOCKS);
 }
 
-static int collect(struct fs *fs, const struct sparse_list *rows, uint64_t budget, unsigned rows_max, struct live_list *list)
+/* Adds what lives in the rows of a window that have dead blocks too. */
+static int collect_window(struct fs *fs, const struct window *w, struct live_list *list)
 {
-	uint64_t cost = 0;
-	for (size_t i = 0; i < rows->count && cost < budget && (rows_max == 0 || i < rows_max); i++) {
-		const struct sparse *s = &rows->rows[i];
-		size_t before = list->count;
+	const struct band *b = &fs->config->bands[w->band];
+	int r = 0;
+	for (uint64_t row = w->row; row < w->row + PARITY_RUN_ROWS && row < b->rows && r == 0; row++) {
 		struct op op;
-		int r = op_begin(fs, &op, OP_READ, 0);
-		do
-			r = rowlive_collect(fs, &fs->config->bands[s->band], s->row, 1, list);
-		while (op_retry(&op, &r));
+		int live = 0;
+		op_begin(fs, &op, OP_READ, 0);
+		do {
+			r = alloc_row_live(fs, w->band, row, &live);
+			if (r == 0 && live > 0 && live < (int)band_row_blocks(b))
+				r = rowlive_collect(fs, b, row, 1, list);
+		} while (op_retry(&op, &r));
 		op_end(&op);
-		if (r < 0)
-			return r;
-		for (size_t k = before; k < list->count; k++)
-			cost += cost_of(&list->items[k], k > 0 ? &list->items[k - 1] : NULL);
 	}
-	return 0;
+	return r;
 }
 
-int64_t relocate_batch(struct fs *fs, unsigned rows_max)
+static uint64_t cost_of_all(const struct live_list *list)
 {
-	struct sparse_list rows = { 0 };
+	uint64_t cost = 0;
+	for (size_t i = 0; i < list->count; i++)
+		cost += cost_of(&list->items[i], i > 0 ? &list->items[i - 1] : NULL);
+	return cost;
+}
+
+/* As many windows as the budget allows, at least one. */
+static int collect(struct fs *fs, const struct window_list *windows, uint64_t budget, struct live_list *list)
+{
+	int r = 0;
+	for (size_t i = 0; i < windows->count && r == 0; i++) {
+		struct live_list more = { 0 };
+		r = collect_window(fs, &windows->windows[i], &more);
+		for (size_t k = 0; k < more.count && r == 0; k++) {
+			struct live *slot = vector_add(&list->items, &list->count, &list->room, sizeof *slot);
+			if (slot)
+				*slot = more.items[k];
+			else
+				r = -ENOMEM;
+		}
+		free(more.items);
+		if (list->count > 0)
+			qsort(list->items, list->count, sizeof *list->items, by_owner);
+		if (cost_of_all(list) + (i + 1) * WINDOW_NODES * UNIT_BLOCKS >= budget)
+			break;
+	}
+	return r;
+}
+
+int64_t relocate_batch(struct fs *fs)
+{
+	struct window_list windows = { 0 };
 	struct live_list list = { 0 };
 	struct store_pin pin;
 	int64_t moved = 0;
@@ -193,13 +239,11 @@ int64_t relocate_batch(struct fs *fs, unsigned rows_max)
 	pthread_mutex_lock(&fs->lock);
 	store_pin(fs, &pin);
 	pthread_mutex_unlock(&fs->lock);
-	int r = find_sparse(fs, &rows);
-	if (r == 0 && rows.count > 0) {
-		qsort(rows.rows, rows.count, sizeof *rows.rows, sparser_first);
-		r = collect(fs, &rows, budget, rows_max, &list);
+	int r = find_windows(fs, &windows);
+	if (r == 0 && windows.count > 0) {
+		qsort(windows.windows, windows.count, sizeof *windows.windows, emptier_first);
+		r = collect(fs, &windows, budget, &list);
 	}
-	if (r == 0 && list.count > 0)
-		qsort(list.items, list.count, sizeof *list.items, by_owner);
 	for (size_t i = 0; i < list.count && r == 0 && cost < budget; i++) {
 		const struct live *live = &list.items[i];
 		cost += cost_of(live, i > 0 ? live - 1 : NULL);
@@ -210,7 +254,7 @@ int64_t relocate_batch(struct fs *fs, unsigned rows_max)
 			moved += live->node ? UNIT_BLOCKS : live->place.blocks;
 	}
 	store_unpin(fs, &pin);
-	free(rows.rows);
+	free(windows.windows);
 	free(list.items);
 	return r < 0 ? r : moved;
 }
@@ -224,10 +268,12 @@ int relocate_for_rows(struct fs *fs)
 	}
 	fs->relocating = true;
 	pthread_mutex_unlock(&fs->lock);
-	int64_t r = relocate_batch(fs, 0);
-	int e = fs_sync(fs);
+	int64_t r = 0;
+	int e = fs_sync(fs);             /* what is dirty already must not eat up the batch's room */
 	if (e == 0)
-		e = fs_sync(fs);         /* what the first one freed of the system tree */
+		r = relocate_batch(fs);
+	if (e == 0)
+		e = fs_sync(fs);
 	pthread_mutex_lock(&fs->lock);
 	fs->relocating = false;
 	pthread_cond_broadcast(&fs->progress);

@@ -10,8 +10,8 @@
 /* For an operation that waits for free rows: one round (a batch and its commit). Lock held, dropped meanwhile. 0, or the error of a
  * commit. */
 int relocate_for_rows(struct fs *fs);
-/* One batch: looks for the sparsest rows from where it left off and makes what lives in them dirty. No lock held. Returns the number of
+/* One batch: looks for the sparsest windows of rows from where it left off and makes what lives in them dirty. No lock held. Returns the number of
  * blocks made dirty. */
-int64_t relocate_batch(struct fs *fs, unsigned rows_max);
+int64_t relocate_batch(struct fs *fs);
 
 #endif

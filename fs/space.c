@@ -4,10 +4,13 @@
 
 #include <errno.h>
 
-#define RESERVE_PERCENT 5
-/* Rows a commit may need beyond its dirty blocks: partly filled last rows of data, nodes, system nodes; and one batch of
- * relocation with the nodes that it dirties. */
-#define RESERVE_ROWS_MIN 24
+/* Fixed by simulating random overwrites up to the limit (tests/sim): with less, emptying rows costs more than it gains, since
+ * each batch also dirties nodes.  Of the reserved blocks a part must be whole free rows, for commits and for relocation's batches;
+ * in a tiny array that part is larger, since a batch must outweigh the nodes that any commit writes. */
+#define RESERVE_PERCENT 8
+#define RESERVE_ROWS_PERCENT 2
+#define RESERVE_ROWS_MIN 128
+#define RESERVE_ROWS_MIN_SHARE 8 /* of a tiny array's rows at most one in so many */
 
 static unsigned widest_row_blocks(const struct fs *fs)
 {
@@ -20,8 +23,9 @@ static unsigned widest_row_blocks(const struct fs *fs)
 
 uint64_t space_reserve_rows(const struct fs *fs)
 {
-	uint64_t rows = fs->alloc.total_rows * RESERVE_PERCENT / 100 / 2;
-	return rows > RESERVE_ROWS_MIN ? rows : RESERVE_ROWS_MIN;
+	uint64_t total = fs->alloc.total_rows, rows = total * RESERVE_ROWS_PERCENT / 100;
+	uint64_t least = total / RESERVE_ROWS_MIN_SHARE < RESERVE_ROWS_MIN ? total / RESERVE_ROWS_MIN_SHARE : RESERVE_ROWS_MIN;
+	return rows > least ? rows : least;
 }
 
 uint64_t space_reserve_blocks(const struct fs *fs)
@@ -42,8 +46,7 @@ static bool fits(const struct fs *fs, uint64_t blocks)
 		<= fs->alloc.capacity_blocks;
 }
 
-/* Free rows left once everything dirty is written as densely as commits do. */
-static int64_t rows_ahead(const struct fs *fs)
+int64_t space_rows_ahead(const struct fs *fs)
 {
 	uint64_t rows_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
 	return (int64_t)fs->alloc.free_rows - (int64_t)(dirty_blocks(fs) / (rows_blocks ? rows_blocks : 1));
@@ -51,7 +54,7 @@ static int64_t rows_ahead(const struct fs *fs)
 
 bool space_rows_low(const struct fs *fs)
 {
-	return rows_ahead(fs) < (int64_t)(2 * space_reserve_rows(fs));
+	return space_rows_ahead(fs) < (int64_t)(2 * space_reserve_rows(fs));
 }
 
 /* Commits, so that freed blocks come back. Lock held, dropped meanwhile. */
@@ -68,6 +71,29 @@ static bool commit_would_help(const struct fs *fs)
 	return fs->open->freed_blocks > 0 || fs->committing || fs->pending_freed_count > 0;
 }
 
+/* Below the reserve of free rows relocation runs until there is some room again, so that it is not called for every write: up
+ * to half of what could be had above the reserve. */
+static int wait_for_rows(struct fs *fs, uint64_t blocks)
+{
+	int64_t row_blocks = (int64_t)(fs->alloc.capacity_blocks / fs->alloc.total_rows);
+	int64_t reserve = (int64_t)space_reserve_rows(fs), need = reserve + (int64_t)blocks / row_blocks;
+	if (space_rows_ahead(fs) >= need)
+		return 0;
+	int64_t possible = (int64_t)(fs->alloc.capacity_blocks - fs->alloc.live_blocks) / row_blocks;
+	int64_t target = need + (possible > need ? (possible - need) / 2 : 0);
+	for (int stuck = 0; space_rows_ahead(fs) < target; ) {
+		int64_t before = space_rows_ahead(fs);
+		int r = relocate_for_rows(fs);
+		if (r < 0)
+			return r;
+		/* Emptying rows may take several rounds before the first one is free. */
+		stuck = space_rows_ahead(fs) > before ? 0 : stuck + 1;
+		if (stuck > RELOCATE_ROUNDS_MAX)
+			return space_rows_ahead(fs) < need ? -ENOSPC : 0;
+	}
+	return 0;
+}
+
 int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 {
 	if (kind == OP_FREE)
@@ -79,18 +105,9 @@ int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 		if (r < 0)
 			return r;
 	}
-	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
-	int stuck = 0;
-	while (rows_ahead(fs) - (int64_t)(blocks / row_blocks) < (int64_t)space_reserve_rows(fs)) {
-		int64_t before = rows_ahead(fs);
-		int r = relocate_for_rows(fs);
-		if (r < 0)
-			return r;
-		/* Emptying rows may take several rounds before the first one is free. */
-		stuck = rows_ahead(fs) > before ? 0 : stuck + 1;
-		if (stuck > RELOCATE_ROUNDS_MAX)
-			return -ENOSPC;
-	}
+	int r = wait_for_rows(fs, blocks);
+	if (r < 0)
+		return r;
 	return fits(fs, blocks) ? 0 : -ENOSPC;
 }
 

@@ -12,6 +12,8 @@
 uint64_t space_reserve_blocks(const struct fs *fs);
 /* Rows that stay free for commits and relocation. */
 uint64_t space_reserve_rows(const struct fs *fs);
+/* Free rows left once everything dirty is written as densely as commits do. */
+int64_t space_rows_ahead(const struct fs *fs);
 /* Lock held (dropped while waiting). 0, -ENOSPC or the error of a commit. */
 int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks);
 /* Free rows are few: relocation should run. */

@@ -96,7 +96,7 @@ static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
 	if (!unit)
 		return;
 	int r = array_read_column(fs->array, b->id, row, column, unit);
-	if (r < 0)
+	if (r < 0 && r != -ETIMEDOUT)    /* a read that hangs may still write to `unit` */
 		r = array_rebuild_column(fs->array, b->id, row, column, unit);
 	if (r == 0) {
 		memcpy(unit->data + address_block(s->address) % UNIT_BLOCKS * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
@@ -222,8 +222,8 @@ static int read_run(struct fs *fs, const struct record_place *places, void *cons
 			opened = open_record_in(&batch, p->index, &ad, sizeof ad, buf->data + (p->address - places[0].address) * BLOCK_BYTES,
 				p->blocks * BLOCK_BYTES, p->tag, bufs[i]);
 		}
-		if (opened < 0)
-			r = read_rebuilt(fs, &s, bufs[i]);
+		if (opened < 0)          /* the run as a whole may have failed for the sake of others in it */
+			r = read == 0 ? read_rebuilt(fs, &s, bufs[i]) : store_read(fs, &s, bufs[i]);
 	}
 	if (have_batch)
 		seal_batch_end(&batch);

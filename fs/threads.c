@@ -4,6 +4,7 @@
  *   work    catches up members, and relocates when free rows are few.
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
 #include "fs/catchup.h"
+#include "fs/inode.h"
 #include "fs/place.h"
 #include "fs/relocate.h"
 #include "fs/space.h"
@@ -96,7 +97,7 @@ int fs_work(struct fs *fs)
 	pthread_mutex_lock(&fs->lock);
 	bool low = space_rows_low(fs) && !fs->error;
 	pthread_mutex_unlock(&fs->lock);
-	if (low && relocate_batch(fs, 0) > 0)
+	if (low && relocate_batch(fs) > 0)
 		return fs_sync(fs);
 	return r;
 }
@@ -104,6 +105,7 @@ int fs_work(struct fs *fs)
 static void *work_main(void *arg)
 {
 	struct fs *fs = arg;
+	inode_reap_orphans(fs);
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->stopping) {
 		pthread_mutex_unlock(&fs->lock);
@@ -187,4 +189,11 @@ int fs_sync(struct fs *fs)
 	int r = fs->error ? fs->error : fs->durable < target ? -EIO : 0;
 	pthread_mutex_unlock(&fs->lock);
 	return r;
+}
+
+int fs_fsync(struct fs *fs, uint64_t ino, bool data_only)
+{
+	(void)ino;
+	(void)data_only;         /* the whole filesystem: everybody who waits shares the commit */
+	return fs_sync(fs);
 }

@@ -3,8 +3,8 @@
  * gives it a pointer.  What a copy replaces is freed: by its address, or later if it is still being placed.
  *
  * A leaf or branch that is full is split in two under the same parent; at the right edge of a growing object the left
- * half stays full, so that streams leave full nodes behind.  A node that became empty leaves its parent; one that is
- * small joins a neighbour that is in memory (never worth a read). */
+ * half stays full, so that streams leave full nodes behind.  A node that became small joins a neighbour that is in memory
+ * (never worth a read), so a leaf may stay empty for a while. */
 #include "fs/core.h"
 #include "fs/recordimpl.h"
 
@@ -339,23 +339,13 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 	return 0;
 }
 
-/* Takes child i out of the parent at `level`, and on upwards if that leaves the parent empty. */
-static void drop_child(struct fs *fs, struct tree *tree, struct path *path, unsigned level)
+/* Takes child i, which is dirty, out of the parent, to which at least one stays. */
+static void drop_child(struct fs *fs, struct node *parent, unsigned i)
 {
-	struct node *parent = path->node[level];
-	unsigned i = path->index[level];
 	struct node *child = branch_child(image_value(parent->image, i, NULL));
 	image_remove(parent->image, i);
 	parent->memory_refs--;
 	node_unref(fs, child);
-	if (image_count(parent->image) > 0)
-		return;
-	if (parent == tree->root) {
-		image_init(parent->image, tree->id, 0);
-		parent->level = 0;
-		return;
-	}
-	drop_child(fs, tree, path, level + 1);
 }
 
 /* While the root has one child that is in memory, the child becomes the root. */
@@ -375,7 +365,8 @@ static int shrink_root(struct fs *fs, struct tree *tree)
 	return 0;
 }
 
-/* Joins the small node at `level` with a neighbour under the same parent that is in memory and small enough. */
+/* Joins the small node at `level` with a neighbour under the same parent that is in memory and has room (an empty node needs
+ * none). The neighbour becomes changeable too: so whatever key was prepared through either of them still is. */
 static int join_neighbour(struct fs *fs, struct tree *tree, struct path *path, unsigned level)
 {
 	struct node *parent = path->node[level + 1], *n = path->node[level];
@@ -385,17 +376,21 @@ static int join_neighbour(struct fs *fs, struct tree *tree, struct path *path, u
 			continue;
 		unsigned other_index = (unsigned)((int)i + side);
 		struct node *other = child_get(fs, parent, other_index);
-		if (!other || image_room(other->image) < used + MERGE_ROOM)
+		if (!other || (image_count(n->image) > 0 && image_room(other->image) < used + MERGE_ROOM))
 			continue;
 		int r = make_changeable(fs, tree, parent, other_index, other, &other);
 		if (r < 0)
 			return r;
 		struct node *left = side < 0 ? other : n, *right = side < 0 ? n : other;
+		if (level > 0) {
+			/* What lives under its first child may lie below that child's key, but not below the parent's. */
+			struct key first = image_key(parent->image, side < 0 ? i : other_index);
+			image_set_key(right->image, 0, &first);
+		}
 		image_move_tail(right->image, 0, left->image);
 		left->memory_refs += right->memory_refs;
 		right->memory_refs = 0;
-		path->index[level + 1] = side < 0 ? i : other_index;
-		drop_child(fs, tree, path, level + 1);
+		drop_child(fs, parent, side < 0 ? i : other_index);
 		return 1;
 	}
 	return 0;
@@ -411,10 +406,6 @@ int tree_delete(struct fs *fs, struct tree *tree, const struct key *key)
 	leaf_remove(fs, path.node[0], i);
 	for (unsigned level = 0; level < tree->root->level; level++) {
 		struct node *n = path.node[level];
-		if (image_count(n->image) == 0) {
-			drop_child(fs, tree, &path, level + 1);
-			break;
-		}
 		if (NODE_BYTES - image_room(n->image) >= MERGE_BELOW)
 			break;
 		int r = join_neighbour(fs, tree, &path, level);

@@ -9,7 +9,13 @@
  * A member is in one of the states of enum member_state.  IN_SYNC → OUT when a write, flush or its
  * timeout fails (array drops it at once; `gap` opens from the last generation flushed on it);
  * OUT → FILLING by array_member_return, FILLING → IN_SYNC by array_gap_close.  A second member
- * that cannot be written makes the array read-only: every later write returns -EROFS.
+ * that cannot be written makes the array read-only: every later write returns -EROFS.  That second one
+ * keeps its state, so that what is committed on it can still be read.
+ *
+ * A member that hangs may still read or write the buffer of the call that it failed, at any later
+ * time (raid/disk.h).  So after a read that returned -ETIMEDOUT the buffer is to be given up, and the read tried
+ * again in a fresh one: the member has been dropped, if the array can do without it (if not, the next
+ * try may time out as well: bound them).  After a write, never change the buffer: unref it.
  *
  * Thread-safe: reads and row writes run in parallel from any number of threads. */
 #ifndef RAID_ARRAY_H
@@ -96,11 +102,11 @@ bool array_read_only(const struct array *array);
 /* ---- Taking the term, writing roots ---- */
 
 /* Design §5 "Terms": writes and flushes the promise on every present member; the caller then writes
- * the opening root with array_write_root.  Also restores damaged label copies whose member has a
- * copy with a good MAC.  -EROFS, -EIO. */
+ * the opening root with array_write_root.  Once, before the first write.  Also restores label copies that differ
+ * from the one that the chosen root names.  -EROFS, -EIO. */
 int array_take_term(struct array *array);
-/* Fills array, term, mount, config and label names, members' states and gaps of a root to be written;
- * generation, predecessor, tree, tree_before and nonce are the caller's. */
+/* Fills array, term, mount, config and label names, members' states and gaps of a root to be written (so after the
+ * array_flush of its rows, which may drop members); generation, predecessor, tree, tree_before and nonce are the caller's. */
 void array_fill_root(struct array *array, struct root_header *header);
 /* Writes the record to the ring slot (generation mod slots) of every member that is in sync or filling,
  * and flushes.  The caller has flushed the rows before (array_flush).  If a member fails in here it is
@@ -123,13 +129,16 @@ int array_flush(struct array *array, uint64_t generation);
 /* Reads blocks [address, address + blocks) of one band into the iobuf at `offset_bytes`, straight from the
  * members where they are trusted for `written` (see below), rebuilding from parity units whose member is out,
  * fails (it is reported, and retried by rebuilding).  No verification: that is the caller's by the tags.
- * -EIO when more than one unit of a row is missing. */
+ * Units of members that are out, or whose gap may cover them, come last: the data may then be old.
+ * -EIO when more than one unit of a row is missing, -ETIMEDOUT (above), -EINVAL for what is no address. */
 int array_read(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
-/* As array_read for blocks inside ONE unit, but never from the column that holds it: by XOR of all others. */
+/* As array_read for blocks inside ONE unit, but never from the column that holds it: by XOR of all others
+ * (which may be stale as well: array_stale tells). */
 int array_read_rebuilt(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
 
 /* For healing, catching up and scrubbing: one whole unit of one column of a row, as it lies there
- * (-EIO if that member is out or fails), by XOR of all other columns, and written back. */
+ * (-EIO if that member is out or fails, -ETIMEDOUT), by XOR of all other columns (-EIO if one of them is out or
+ * fails; one that is filling is used, and may be stale), and written back. */
 int array_read_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
 int array_rebuild_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit);
 int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
@@ -151,14 +160,15 @@ unsigned array_member_count(const struct array *array);
 void array_member_status(struct array *array, unsigned member, struct member_status *ret_status);
 /* True when any member is not in sync or has a gap. */
 bool array_degraded(struct array *array);
-/* Drops a member by hand or because its data is wrong (reported with `why`). */
+/* Drops a member by hand or because its data is wrong (reported with `why`).  -EBUSY when the array cannot
+ * do without it, -EROFS. */
 int array_drop_member(struct array *array, unsigned member, const char *why);
 /* Makes an OUT member that answers again FILLING: between two transactions only (the caller guarantees that no rows
  * are being written), after all its old I/O returned (-EAGAIN else).  `generation` is the one now being made: the
  * gap's `to` becomes the last one before it. */
 int array_member_return(struct array *array, unsigned member, uint64_t generation);
-/* Adopts a disk (opened by the caller) as the absent member with its UUID, as OUT; -ENOENT if no such member is
- * absent.  For a disk that comes back while mounted. */
+/* Adopts a disk (opened by the caller, with the same engine) as the absent or failed member with its UUID, as OUT;
+ * -ENOENT if no such member is absent.  On failure the disk stays the caller's.  For a disk that comes back while mounted. */
 int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail);
 /* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
 int array_gap_advance(struct array *array, unsigned member, address position);

@@ -207,5 +207,7 @@ int array_create_finish(struct array *array, const struct array_auth *auth, stru
 	}
 	for (unsigned i = 0; i < array->member_count; i++)
 		iobuf_unref(bufs[i]);
+	if (!r)
+		array->auth = *auth;
 	return r;
 }

@@ -40,7 +40,8 @@ struct array {
 	struct array_auth auth;
 	int64_t io_timeout_ms;
 	const struct env *env;
-	const struct event_sink *events;
+	struct event_sink sink;          /* the caller's, copied */
+	const struct event_sink *events; /* it, or NULL */
 	struct config *config;
 	uint8_t config_hash[CONFIG_HASH_BYTES];
 	struct label label;

@@ -38,7 +38,10 @@ struct array *array_new(const struct array_options *options)
 	pthread_mutex_init(&array->mutex, NULL);
 	array->io_timeout_ms = options->io_timeout_ms > 0 ? options->io_timeout_ms : IO_TIMEOUT_DEFAULT_MS;
 	array->env = options->env;
-	array->events = options->events;
+	if (options->events) {
+		array->sink = *options->events;
+		array->events = &array->sink;
+	}
 	atomic_store(&array->read_only, options->read_only);
 	return array;
 }

@@ -71,6 +71,7 @@ struct disk {
 	bool rotational;
 	bool is_block;
 	bool read_only;
+	bool may_block;           /* its filesystem may block even a request not to wait: hand it to a thread */
 	struct disk_identity identity;
 	int fd;                   /* engines: the descriptor, which also carries the lock; else -1 */
 	atomic_uint refs;         /* the owner and each orphan */

@@ -12,12 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #define BUSY_RETRY_MS 2000
@@ -130,6 +132,20 @@ static int settle_direct(int fd)
 	return r;
 }
 
+/* io_uring asks a filesystem not to wait before it hands a request to a thread.  FUSE and network
+ * filesystems wait nevertheless, in the middle of the submission, where no time limit holds. */
+static bool waits_anyway(int fd)
+{
+	static const uint32_t heeding[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC };
+	struct statfs fs;
+	if (fstatfs(fd, &fs) < 0)
+		return true;
+	for (unsigned i = 0; i < ARRAY_COUNT(heeding); i++)
+		if ((uint32_t)fs.f_type == heeding[i])
+			return false;
+	return true;
+}
+
 static bool rotational(dev_t dev)
 {
 	static const char *const places[] = { "queue", "../queue" };    /* a disk's own; a partition's disk's */
@@ -180,6 +196,7 @@ static int fill_disk(struct disk *disk, const char *path, enum disk_mode mode, s
 	} else {
 		disk->size_bytes = (uint64_t)st.st_size;
 		disk->sector_bytes = 512;
+		disk->may_block = waits_anyway(disk->fd);
 		r = settle_direct(disk->fd);
 		if (r < 0)
 			fail_set(fail, -r, FAIL_SYSTEM, "%s: cannot prepare for I/O: %s", path, strerror(-r));

@@ -180,6 +180,8 @@ static void queue_slot(struct ring *ring, unsigned index)
 		else
 			io_uring_prep_writev(sqe, io->disk->fd, iov, count, at);
 	}
+	if (io->disk->may_block)
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data64(sqe, index);
 }
 

@@ -15,6 +15,9 @@ void member_paths_free(struct member_paths *paths);
 /* FAIL_USAGE if there are already as many as an array can have. */
 int member_paths_add(struct member_paths *paths, const char *path, struct fail *fail);
 
+/* FAIL_TWICE if two paths lead to one device or file, also by links, device nodes or a loop device over the file. */
+int member_paths_check_duplicates(const struct member_paths *paths, struct fail *fail);
+
 /* A source as mount(8) gives it: "m1:m2:m3", a colon in a path written "\:", or "array:NAME" or "array:UUID". */
 int member_paths_from_source(const char *source, struct member_paths *ret_paths, struct fail *fail);
 /* Several arguments are members as they are; a single one that is no existing path is a source. */
@@ -34,7 +37,7 @@ int found_members_scan(struct found_members *ret_found);
 void found_members_free(struct found_members *found);
 
 /* Opens members.  One that is missing or fails is passed over with a message (the array may do without it);
- * one in use, not permitted, or no disk at all ends it, and so does having none. */
+ * one given twice, in use, not permitted, or no disk at all ends it, and so does having none. */
 int members_open(const struct member_paths *paths, enum disk_mode mode, enum disk_engine engine,
 	void (*warn)(void *ctx, const char *text), void *ctx, struct disk **ret_disks, unsigned *ret_count, struct fail *fail);
 

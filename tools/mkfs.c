@@ -122,8 +122,9 @@ static void print_result(const struct request *request, const struct uuid *uuid,
 		printf("Without the %s nobody can read it, not even you: keep %s.  ", request->key_file ? "key file" : "passphrase",
 			request->key_file ? "a copy in a safe place" : "it");
 	printf("Mount it with:\n  raid5cryptfs%s", request->cipher == CIPHER_NONE ? " -o cipher=none" : "");
-	if (request->key_file && strcmp(request->key_file, "-"))
-		printf(" -o key-file=%s", request->key_file);
+	autofree char *key_file = request->key_file && strcmp(request->key_file, "-") ? cli_absolute(request->key_file) : NULL;
+	if (key_file)
+		printf(" -o key-file=%s", key_file);
 	for (unsigned i = 0; i < request->members.count; i++)
 		printf(" %s", request->members.paths[i]);
 	printf(" MOUNTPOINT\n");

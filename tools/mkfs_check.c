@@ -12,57 +12,10 @@
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* What a path leads to in the end. */
-struct identity {
-	bool is_block;
-	uint64_t dev, inode;
-};
-
-static bool same_identity(const struct identity *a, const struct identity *b)
-{
-	return a->is_block == b->is_block && a->dev == b->dev && a->inode == b->inode;
-}
-
-/* A loop device is what its file is. */
-static bool identity_of(const char *path, struct identity *ret_identity)
-{
-	struct loop_info64 loop;
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return false;
-	*ret_identity = S_ISBLK(st.st_mode) ? (struct identity){ true, st.st_rdev, 0 }
-		: (struct identity){ false, st.st_dev, st.st_ino };
-	if (!S_ISBLK(st.st_mode))
-		return true;
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	/* A loop device over a part of a file is its own. */
-	if (fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &loop) && !loop.lo_offset && !loop.lo_sizelimit)
-		*ret_identity = (struct identity){ false, loop.lo_device, loop.lo_inode };
-	return true;
-}
-
-static int check_duplicates(const struct member_paths *paths, struct fail *fail)
-{
-	struct identity identities[MEMBERS_MAX];
-	bool known[MEMBERS_MAX];
-
-	for (unsigned i = 0; i < paths->count; i++) {
-		known[i] = identity_of(paths->paths[i], &identities[i]);
-		for (unsigned j = 0; known[i] && j < i; j++)
-			if (known[j] && same_identity(&identities[i], &identities[j]))
-				return fail_set(fail, EINVAL, FAIL_TWICE, "%s: is the same as %s; give each member once", paths->paths[i],
-					paths->paths[j]);
-	}
-	return 0;
-}
 
 static int check_mounted(const char *path, struct fail *fail)
 {
@@ -137,7 +90,7 @@ int mkfs_check_members(const struct member_paths *paths, bool force, struct disk
 
 	if (paths->count < MEMBERS_MIN)
 		return fail_set(fail, EINVAL, FAIL_TOO_FEW, "members: %u given; an array needs at least %u", paths->count, MEMBERS_MIN);
-	r = check_duplicates(paths, fail);
+	r = member_paths_check_duplicates(paths, fail);
 	for (unsigned i = 0; !r && i < paths->count; i++)
 		r = check_mounted(paths->paths[i], fail);
 	for (unsigned i = 0; !r && i < paths->count; i++) {

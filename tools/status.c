@@ -44,8 +44,10 @@ static void usage(FILE *out)
 
 static int add(struct request *request, const struct control_status *status, const char *mountpoint, struct fail *fail)
 {
-	int code = !status->startable || (status->mounted && status->read_only && status->degraded) ? EXIT_FAILED
-		: status->degraded ? EXIT_DEGRADED : 0;
+	unsigned out = 0;
+	for (unsigned i = 0; i < status->member_count; i++)
+		out += status->members[i].state == MEMBER_OUT;
+	int code = !status->startable || out > 1 ? EXIT_FAILED : status->degraded ? EXIT_DEGRADED : 0;
 
 	if (code > request->exit_code)
 		request->exit_code = code;
@@ -79,7 +81,8 @@ static int add_mountpoint(struct request *request, const char *mountpoint, struc
 	if (!status)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	int r = ask_daemon(mountpoint, status, fail);
-	return r < 0 ? r : add(request, status, mountpoint, fail);
+	autofree char *absolute = r < 0 ? NULL : realpath(mountpoint, NULL);
+	return r < 0 ? r : add(request, status, absolute ? absolute : mountpoint, fail);
 }
 
 static bool add_mount(void *ctx, const struct mount_entry *entry)

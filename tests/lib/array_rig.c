@@ -128,28 +128,39 @@ static void write_root(struct rig *rig, uint64_t generation, uint64_t tree, uint
 	rig->tree_before = tree_before;
 }
 
-static void make(struct rig *rig, const uint64_t *sizes_bytes)
+static int create(struct rig *rig, const struct uuid *array_uuid)
 {
-	struct label label = { .format_version = FORMAT_VERSION, .array = rig->uuid, .name = "rig", .sequence = 1 };
-	struct config config = { .array = rig->uuid, .version = 1, .member_count = rig->count };
+	struct label label = { .format_version = FORMAT_VERSION, .array = *array_uuid, .name = "rig", .sequence = 1 };
+	struct config config = { .array = *array_uuid, .version = 1, .member_count = rig->count };
 	struct array_options options = rig_options(rig, false);
 	struct disk *disks[MEMBERS_MAX];
+	uint64_t sizes_bytes[MEMBERS_MAX];
 	uint32_t granules[MEMBERS_MAX];
-	int r = geometry_plan(sizes_bytes, rig->count, &label.geometry, granules);
+	int r;
 
-	assert(!r);
-	config.geometry = label.geometry;
 	for (unsigned i = 0; i < rig->count; i++) {
 		disks[i] = simdisk_open(rig->sims[i]);
+		sizes_bytes[i] = disks[i]->size_bytes;
+	}
+	r = geometry_plan(sizes_bytes, rig->count, &label.geometry, granules);
+	assert(!r);
+	config.geometry = label.geometry;
+	for (unsigned i = 0; i < rig->count; i++)
 		config.members[i] = (struct config_member){ .uuid = rig->uuids[i], .role = MEMBER_VOTER, .granules = granules[i],
 			.size_bytes = sizes_bytes[i] };
-	}
 	r = config_make_bands(&config);
 	assert(!r);
 	r = array_create(disks, rig->count, &label, rig->uuids, &config, &options, &rig->array, &rig->fail);
-	assert(!r);
 	free(config.bands);
 	free(config.columns);
+	return r;
+}
+
+static void make(struct rig *rig)
+{
+	int r = create(rig, &rig->uuid);
+
+	assert(!r);
 	r = array_flush(rig->array, 1);
 	assert(!r);
 	write_root(rig, 1, 1, 1, &r);
@@ -164,6 +175,16 @@ static void make(struct rig *rig, const uint64_t *sizes_bytes)
 	rig->written = calloc(made->band_count * rig->rows_max, sizeof *rig->written);
 	assert(rig->versions && rig->written);
 	rig_close(rig);
+}
+
+int rig_remake(struct rig *rig)
+{
+	struct uuid another;
+
+	uuid_make(&rig->env, &another);
+	int r = create(rig, &another);
+	rig_close(rig);
+	return r;
 }
 
 struct rig *rig_new(uint64_t seed, unsigned count, const uint64_t *sizes_bytes)
@@ -182,7 +203,7 @@ struct rig *rig_new(uint64_t seed, unsigned count, const uint64_t *sizes_bytes)
 		rig->sims[i] = simworld_add(rig->world, sizes_bytes[i]);
 		uuid_make(&rig->env, &rig->uuids[i]);
 	}
-	make(rig, sizes_bytes);
+	make(rig);
 	return rig;
 }
 

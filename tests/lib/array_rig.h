@@ -36,6 +36,8 @@ struct rig {
 /* Makes an array on `count` new disks of these sizes; it is closed again. */
 struct rig *rig_new(uint64_t seed, unsigned count, const uint64_t *sizes_bytes);
 void rig_free(struct rig *rig);
+/* Begins to make another array on the same disks (array_create, no more); the old model stays. */
+int rig_remake(struct rig *rig);
 /* Opens with the members of the mask; the result of array_probe or array_open. */
 int rig_open_mode(struct rig *rig, uint32_t members, bool read_only);
 int rig_open(struct rig *rig, uint32_t members);

@@ -1,5 +1,8 @@
 /* Speaks the FUSE protocol directly (linux/fuse.h): the root of the mount is the file itself.  Requests
- * that are to hang are kept whole in a list, and answered from it later. */
+ * that are to hang are kept whole in a list, and answered from it later.
+ *
+ * The server is a process of its own: a program that is killed while a request of its hangs can end only
+ * once the server is gone, so the server must not be part of it. */
 #include "tests/lib/hangfile.h"
 
 #include "base/cleanup.h"
@@ -8,13 +11,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
+#define COMMAND_HANG 'h'
+#define COMMAND_RELEASE 'r'
+#define COMMAND_COUNT 'c'
 #define TRANSFER_BYTES (128u << 10)
 #define REQUEST_BYTES (TRANSFER_BYTES + 4096u)
 
@@ -25,15 +35,16 @@ struct request {
 };
 
 struct hangfile {
-	pthread_mutex_t lock;
-	struct list waiting;      /* protected by lock */
-	unsigned waiting_count;   /* protected by lock */
-	bool hang;                /* protected by lock */
-	int fd;
+	int control;              /* to the server; it ends when this closes */
+	pid_t server;
 	char *path;
-	pthread_t thread;
 	uint64_t size_bytes;
-	uint8_t *bytes;
+	uint8_t *bytes;           /* shared with the server */
+	/* The server's own: */
+	int fd;
+	bool hang;
+	struct list waiting;
+	unsigned waiting_count;
 };
 
 static void reply(struct hangfile *file, uint64_t unique, int error, const void *data, size_t bytes)
@@ -46,16 +57,18 @@ static void reply(struct hangfile *file, uint64_t unique, int error, const void 
 
 static void serve_transfer(struct hangfile *file, const struct fuse_in_header *head, const void *body)
 {
+	if (head->opcode == FUSE_FSYNC) {
+		reply(file, head->unique, 0, NULL, 0);
+		return;
+	}
 	const struct fuse_read_in *in = body;    /* begins like fuse_write_in */
 	uint64_t left = in->offset < file->size_bytes ? file->size_bytes - in->offset : 0;
 	uint32_t bytes = in->size < left ? in->size : (uint32_t)left;
 	if (head->opcode == FUSE_READ) {
 		reply(file, head->unique, 0, file->bytes + in->offset, bytes);
-	} else if (head->opcode == FUSE_WRITE) {
+	} else {
 		memcpy(file->bytes + in->offset, (const uint8_t *)body + sizeof(struct fuse_write_in), bytes);
 		reply(file, head->unique, 0, &(struct fuse_write_out){ .size = bytes }, sizeof(struct fuse_write_out));
-	} else {
-		reply(file, head->unique, 0, NULL, 0);
 	}
 }
 
@@ -98,10 +111,7 @@ static void serve(struct hangfile *file, const struct fuse_in_header *head, cons
 /* Keeps the request if it is to hang. */
 static bool keep(struct hangfile *file, const struct fuse_in_header *head)
 {
-	if (head->opcode != FUSE_READ && head->opcode != FUSE_WRITE && head->opcode != FUSE_FSYNC)
-		return false;
-	SCOPED_LOCK(&file->lock);
-	if (!file->hang)
+	if (!file->hang || (head->opcode != FUSE_READ && head->opcode != FUSE_WRITE && head->opcode != FUSE_FSYNC))
 		return false;
 	struct request *request = malloc(sizeof(struct list) + head->len);
 	if (!request)
@@ -112,29 +122,9 @@ static bool keep(struct hangfile *file, const struct fuse_in_header *head)
 	return true;
 }
 
-static void *serve_all(void *arg)
+static void release_all(struct hangfile *file)
 {
-	struct hangfile *file = arg;
-	autofree uint8_t *buf = malloc(REQUEST_BYTES);
-	if (!buf)
-		return NULL;
-	for (;;) {
-		ssize_t n = read(file->fd, buf, REQUEST_BYTES);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
-			continue;
-		if (n < (ssize_t)sizeof(struct fuse_in_header))
-			return NULL;
-		const struct fuse_in_header *head = (const void *)buf;
-		if (!keep(file, head))
-			serve(file, head, head + 1);
-	}
-}
-
-void hangfile_hang(struct hangfile *file, bool hang)
-{
-	SCOPED_LOCK(&file->lock);
-	file->hang = hang;
-	while (!hang && !list_empty(&file->waiting)) {
+	while (!list_empty(&file->waiting)) {
 		struct request *request = container_of(file->waiting.next, struct request, entry);
 		list_remove(&request->entry);
 		serve(file, &request->head, request->body);
@@ -143,15 +133,76 @@ void hangfile_hang(struct hangfile *file, bool hang)
 	}
 }
 
+/* Does one command of the test and answers with the number of requests that hang.  False at its end. */
+static bool obey(struct hangfile *file)
+{
+	char command;
+	if (read(file->control, &command, 1) != 1)
+		return false;
+	if (command != COMMAND_COUNT)
+		file->hang = command == COMMAND_HANG;
+	if (!file->hang)
+		release_all(file);
+	return write(file->control, &file->waiting_count, sizeof(file->waiting_count)) == sizeof(file->waiting_count);
+}
+
+static void run_server(struct hangfile *file)
+{
+	static uint8_t buf[REQUEST_BYTES];
+	struct pollfd polled[2] = { { .fd = file->fd, .events = POLLIN }, { .fd = file->control, .events = POLLIN } };
+	for (;;) {
+		if (poll(polled, 2, -1) < 0 || (polled[1].revents && !obey(file)) || (polled[0].revents & (POLLERR | POLLHUP)))
+			return;
+		if (!(polled[0].revents & POLLIN))
+			continue;
+		ssize_t n = read(file->fd, buf, sizeof(buf));
+		const struct fuse_in_header *head = (const void *)buf;
+		if (n >= (ssize_t)sizeof(*head) && !keep(file, head))
+			serve(file, head, head + 1);
+	}
+}
+
+static unsigned tell(struct hangfile *file, char command)
+{
+	unsigned count = 0;
+	if (write(file->control, &command, 1) != 1 || read(file->control, &count, sizeof(count)) != sizeof(count))
+		abort();
+	return count;
+}
+
+void hangfile_hang(struct hangfile *file, bool hang)
+{
+	tell(file, hang ? COMMAND_HANG : COMMAND_RELEASE);
+}
+
 unsigned hangfile_waiting(struct hangfile *file)
 {
-	SCOPED_LOCK(&file->lock);
-	return file->waiting_count;
+	return tell(file, COMMAND_COUNT);
 }
 
 uint8_t *hangfile_bytes(struct hangfile *file)
 {
 	return file->bytes;
+}
+
+/* Starts the server, which alone holds the FUSE descriptor. */
+static void start_server(struct hangfile *file)
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		abort();
+	file->server = fork();
+	if (file->server < 0)
+		abort();
+	if (file->server == 0) {
+		close(pair[0]);
+		file->control = pair[1];
+		run_server(file);
+		_exit(0);
+	}
+	close(pair[1]);
+	close(file->fd);
+	file->control = pair[0];
 }
 
 int hangfile_new(const char *path, uint64_t size_bytes, struct hangfile **ret_file)
@@ -169,15 +220,13 @@ int hangfile_new(const char *path, uint64_t size_bytes, struct hangfile **ret_fi
 		return r;
 	}
 	struct hangfile *file = calloc(1, sizeof(*file));
-	uint8_t *bytes = calloc(1, size_bytes);
+	void *bytes = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	char *name = strdup(path);
-	if (!file || !bytes || !name)
+	if (!file || bytes == MAP_FAILED || !name)
 		abort();
 	*file = (struct hangfile){ .fd = fd, .path = name, .size_bytes = size_bytes, .bytes = bytes };
-	pthread_mutex_init(&file->lock, NULL);
 	list_init(&file->waiting);
-	if (pthread_create(&file->thread, NULL, serve_all, file))
-		abort();
+	start_server(file);
 	*ret_file = file;
 	return 0;
 }
@@ -186,12 +235,10 @@ void hangfile_free(struct hangfile *file)
 {
 	if (!file)
 		return;
-	hangfile_hang(file, false);
 	umount2(file->path, MNT_DETACH);
-	pthread_join(file->thread, NULL);
-	close(file->fd);
-	pthread_mutex_destroy(&file->lock);
+	close(file->control);
+	waitpid(file->server, NULL, 0);
+	munmap(file->bytes, file->size_bytes);
 	free(file->path);
-	free(file->bytes);
 	free(file);
 }

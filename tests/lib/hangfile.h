@@ -1,5 +1,5 @@
 /* A regular file whose reads, writes and syncs can be made to hang in the kernel, for testing time
- * limits: a FUSE mount of one file, served by a thread of this process.  Needs root and /dev/fuse. */
+ * limits: a FUSE mount of one file, served by a child process.  Needs root and /dev/fuse. */
 #ifndef TESTS_LIB_HANGFILE_H
 #define TESTS_LIB_HANGFILE_H
 

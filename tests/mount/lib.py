@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 
+ENVIRONMENT = dict(os.environ)
 CIPHERS = ["xchacha20-poly1305", "aes256-gcm", "none"]
 SIZE = 64 << 20
 
@@ -82,11 +83,27 @@ class Scene:
         self.mounts = []
         self.loops = []
         self.count = 0
+        # What sanitizers find in a daemon would go to /dev/null.
+        self.reports = tempfile.mkdtemp(prefix="raid5cryptfs-reports-", dir="/tmp")
+        os.chmod(self.reports, 0o777)
+        for name in ["ASAN_OPTIONS", "UBSAN_OPTIONS"]:
+            os.environ[name] = f"{ENVIRONMENT.get(name, '')}:log_path={self.reports}/report".lstrip(":")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.clean_up()
+        found = ""
+        for name in os.listdir(self.reports):
+            with open(os.path.join(self.reports, name), errors="replace") as f:
+                found += f.read()
+        shutil.rmtree(self.reports, ignore_errors=True)
+        if found:
+            print(found, file=sys.stderr)
+            raise AssertionError("a sanitizer complained")
+
+    def clean_up(self):
         for mountpoint in reversed(self.mounts):
             subprocess.run(["umount", "-l", mountpoint], stderr=subprocess.DEVNULL)
         self.end_daemons()
@@ -182,7 +199,7 @@ class Scene:
 
 # ---- Trees ----
 
-def make_tree(root, seed=1, files=200, big=3):
+def make_tree(root, seed=1, files=200, big=3, xattr_bytes=5000):
     """Files of many sizes, folders, links, a fifo, xattrs, modes, times; the same for the same seed."""
     rng = random.Random(seed)
     folders = [root]
@@ -207,7 +224,7 @@ def make_tree(root, seed=1, files=200, big=3):
     for i in range(10):
         os.symlink(rng.choice(["a", "../b" * 50, "/absolute " + "c" * 3000]), os.path.join(root, f"link-{i}"))
         os.link(rng.choice(paths), os.path.join(rng.choice(folders), f"hard-{i}"))
-        os.setxattr(rng.choice(paths), "user.test", rng.randbytes(rng.choice([1, 50, 5000])))
+        os.setxattr(rng.choice(paths), "user.test", rng.randbytes(rng.choice([1, 50, xattr_bytes])))
     with open(os.path.join(root, "holes"), "wb") as f:
         f.write(b"start")
         f.seek(5 << 20)
@@ -223,6 +240,7 @@ def describe_tree(root):
     seen = {}
     tree = {}
     for folder, names, files in os.walk(root):
+        names.sort()                     # the walk's order, which says what a hard link's first name is
         for name in sorted(names + files) + ["."]:
             path = os.path.join(folder, name)
             relative = os.path.relpath(path, root)

@@ -85,7 +85,7 @@ def noise_on_one_member(scene):
     make_tree(root, files=300, big=10)
     before = describe_tree(root)
     scene.umount()
-    noise(members[2], 3000, 1)
+    noise(members[2], 500, 1)
     scene.mount(members)
     compare_trees(before, describe_tree(root), "after noise")
     status = scene.status(root, code=None)

@@ -364,6 +364,7 @@ static void test_adopt(void)
 	struct member_status status;
 	struct disk *disk;
 	unsigned member = 99;
+	struct simstore *older = simdisk_snapshot(rig->sims[2]);
 
 	write_random(rig, 5);
 	CHECK_EQ(rig_commit(rig), 0);
@@ -383,11 +384,17 @@ static void test_adopt(void)
 	CHECK_EQ(rig->fail.code, FAIL_NOT_MEMBER);
 	disk_close(disk);
 
+	/* It went, and what comes is older than what went: the gap reaches further back. */
+	array_member_status(rig->array, 2, &status);
+	CHECK_EQ(status.gap.from, 3);
+	simdisk_replace_with_snapshot(rig->sims[2], older);
+	simsnapshot_free(older);
 	disk = simdisk_open(rig->sims[2]);
 	CHECK_EQ(array_adopt(rig->array, disk, &member, &rig->fail), 0);
 	CHECK_EQ(member, 2);
 	array_member_status(rig->array, 2, &status);
 	CHECK_EQ(status.state, MEMBER_OUT);
+	CHECK_EQ(status.gap.from, 1);
 	CHECK_EQ(array_member_return(rig->array, 2, rig->generation + 1), 0);
 	catch_up(rig, 2);
 	CHECK_EQ(rig_commit(rig), 0);
@@ -396,6 +403,55 @@ static void test_adopt(void)
 	rig_close(rig);
 	REQUIRE(rig_open(rig, 6) == 0);
 	CHECK_EQ(rig_check_all(rig, false), 0);
+	rig_free(rig);
+}
+
+/* ---- Many threads, and a member that dies among them ---- */
+
+struct worker {
+	pthread_t thread;
+	struct array *array;
+	const struct band *band;         /* its own */
+	unsigned failed;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	unsigned row_bytes = band_row_blocks(w->band) * BLOCK_BYTES;
+
+	for (unsigned i = 0; i < 60; i++) {
+		struct iobuf *data cleanup(iobuf_unrefp) = iobuf_new(2 * row_bytes), *back cleanup(iobuf_unrefp) = iobuf_new(2 * row_bytes);
+		for (size_t k = 0; k < data->bytes; k++)
+			data->data[k] = (uint8_t)(k / 512 * 7 + i * 13 + w->band->id);
+		w->failed += array_write_rows(w->array, w->band->id, i, i % 64 == 63 ? 1 : 2, data) != 0;
+		w->failed += array_read(w->array, band_row_address(w->band, i), band_row_blocks(w->band), back, 0) != 0;
+		w->failed += memcmp(data->data, back->data, row_bytes) != 0;
+	}
+	return NULL;
+}
+
+static void test_threads(enum disk_op op)
+{
+	struct rig *rig = begun(24, 4);
+	struct worker workers[4];
+
+	for (unsigned i = 0; i < 4; i++)
+		workers[i] = (struct worker){ .array = rig->array, .band = &array_config(rig->array)->bands[i] };
+	simdisk_fault(rig->sims[1], &(struct simfault){ .kind = SIM_ERROR, .ops_mask = SIM_ON(op), .from_op = rig->world->ops + 300 });
+	for (unsigned i = 0; i < 4; i++)
+		REQUIRE(!pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+	for (unsigned i = 0; i < 20; i++)
+		CHECK_EQ(rig_commit(rig), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(workers[i].thread, NULL);
+		CHECK_EQ(workers[i].failed, 0);
+	}
+	struct member_status status;
+	array_member_status(rig->array, 1, &status);
+	CHECK(op == DISK_READ || status.state == MEMBER_OUT);
+	CHECK(op == DISK_READ ? status.read_errors > 0 : status.write_errors > 0);
+	CHECK_EQ(rig->events[EVENT_MEMBER_DROPPED], status.state == MEMBER_OUT);
 	rig_free(rig);
 }
 
@@ -430,6 +486,8 @@ int main(void)
 	test_read_hang();
 	test_return();
 	test_adopt();
+	test_threads(DISK_WRITE);
+	test_threads(DISK_READ);
 	test_bad_arguments();
 	return CHECK_DONE();
 }

@@ -1,5 +1,5 @@
 /* The data path against a plain model: random writes, reads, truncations, punches, zeroing and allocation of a few files,
- * with sizes around blocks, units and extents, commits and remounts between; then the shapes of records and the errors that
+ * with sizes around blocks, units and extents, commits, remounts and power cuts between; then the shapes of records and the errors that
  * fs/data_edit.h and fs/fs.h promise.  `test_data SEED` replays one random run. */
 #include "fs/core.h"
 #include "fs/data.h"
@@ -27,7 +27,7 @@ struct model {
 
 static struct simfs *sim;
 static struct fs *fs;
-static struct model models[FILES];
+static struct model models[FILES], synced[FILES];          /* now, and as of the last commit */
 static uint8_t buffer[MODEL_BYTES + 2 * UNIT_BYTES];
 static uint64_t random_state;
 
@@ -209,6 +209,20 @@ static void check_file(const struct model *m)
 		check_seek(m, random_offset());
 }
 
+static void sync_all(void)
+{
+	CHECK_EQ(fs_sync(fs), 0);
+	memcpy(synced, models, sizeof(models));
+}
+
+/* The power fails: what was synced is there, and exactly that. */
+static void crash(void)
+{
+	REQUIRE(simfs_crash(sim, SIMCUT_RANDOM) == 0);
+	fs = simfs_fs(sim);
+	memcpy(models, synced, sizeof(models));
+}
+
 static void complain(void *ctx, const char *text)
 {
 	(void)ctx;
@@ -232,7 +246,7 @@ static uint64_t make_file(const char *name)
 static void start(uint64_t seed)
 {
 	random_state = seed * 2 + 1;
-	REQUIRE(simfs_make(&sim, 3, 96u << 20, CIPHER_NONE, seed) == 0);
+	REQUIRE(simfs_make(&sim, 3, 96u << 20, seed % 2 ? CIPHER_NONE : CIPHER_XCHACHA20_POLY1305, seed) == 0);
 	fs = simfs_fs(sim);
 }
 
@@ -252,6 +266,7 @@ static void test_random(uint64_t seed, unsigned steps)
 		memset(&models[f], 0, sizeof(models[f]));
 		models[f].ino = make_file(name);
 	}
+	sync_all();
 	for (unsigned step = 0; step < steps; step++) {
 		struct model *m = &models[random_below(FILES)];
 		switch (random_below(12)) {
@@ -265,12 +280,14 @@ static void test_random(uint64_t seed, unsigned steps)
 			do_allocate(m);
 			break;
 		case 7:
-			CHECK_EQ(fs_sync(fs), 0);
+			sync_all();
 			break;
 		case 8:
 			if (random_below(6) == 0) {
-				CHECK_EQ(fs_sync(fs), 0);
+				sync_all();
 				remount();
+			} else if (random_below(6) == 0) {
+				crash();
 			}
 			break;
 		default:

@@ -21,7 +21,7 @@ static const struct fs_cred user = { 1000, 100, 022 };
 
 static void start(void)
 {
-	REQUIRE(simfs_make(&sim, 3, 64u << 20, CIPHER_XCHACHA, 7) == 0);
+	REQUIRE(simfs_make(&sim, 3, 64u << 20, CIPHER_XCHACHA20_POLY1305, 7) == 0);
 	fs = simfs_fs(sim);
 }
 
@@ -729,13 +729,15 @@ static void test_random(uint64_t seed, unsigned steps)
 	finish();
 }
 
-/* Enough names for a tree of several levels, some of them gone again. */
+/* Enough names for many more nodes than the cache may hold, some of them gone again. */
 static void test_many(void)
 {
 	char name[32];
 	unsigned count = 3000;
 
 	start();
+	sim->options.node_cache_bytes = 16 * UNIT_BYTES;
+	remount();
 	uint64_t dir = make(ROOT, "dir", S_IFDIR | 0755);
 	for (unsigned i = 0; i < count; i++) {
 		snprintf(name, sizeof name, "some file %u", i);

@@ -19,7 +19,7 @@ static uint8_t value[VALUE_MAX + 1], got[VALUE_MAX + 1];
 static void start(void)
 {
 	struct fs_attr attr;
-	REQUIRE(simfs_make(&sim, 3, 64u << 20, CIPHER_XCHACHA, 11) == 0);
+	REQUIRE(simfs_make(&sim, 3, 64u << 20, CIPHER_XCHACHA20_POLY1305, 11) == 0);
 	fs = simfs_fs(sim);
 	REQUIRE(fs_mknod(fs, ROOT, "f", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
 	file = attr.ino;

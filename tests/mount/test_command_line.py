@@ -1,0 +1,95 @@
+"""Help, version, output of every program; a passphrase typed on a terminal."""
+import pty
+
+from lib import *
+
+
+def help_and_version(scene):
+    for program in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key"]:
+        check("Usage" in run(program, "--help").out, f"{program} --help")
+        check(run(program, "--version").out.startswith(program + " "), f"{program} --version")
+        page = os.path.join(os.environ["R5_SOURCE"], "man", program + ".8")
+        check(os.path.exists(page), page)
+
+
+def with_terminal(command, answers):
+    """Runs on a terminal of its own and types each answer when a line ends in ": "."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], [str(c) for c in command])
+    text, sent = "", 0
+    while True:
+        try:
+            data = os.read(terminal, 1000)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data.decode()
+        if text.endswith(": ") and sent < len(answers):
+            os.write(terminal, (answers[sent] + "\n").encode())
+            sent += 1
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
+def passphrase(scene):
+    members = scene.images(3)
+    secret = "a long passphrase of words"
+    code, text = with_terminal(["mkfs.raid5cryptfs", *members], [secret, "another"])
+    check_equal(code, USAGE, f"two different ones: {text}")
+    code, text = with_terminal(["mkfs.raid5cryptfs", *members], [""])
+    check_equal(code, USAGE, f"an empty one: {text}")
+    code, text = with_terminal(["mkfs.raid5cryptfs", *members], [secret, secret])
+    check_equal(code, 0, text)
+    check("bits to guess" in text, f"its strength is told: {text}")
+    check(secret not in text, "nothing is echoed")
+    mnt = scene.mountpoint()
+    code, text = with_terminal(["raid5cryptfs", *members, mnt], ["wrong"])
+    check_equal(code, KEY, f"a wrong one: {text}")
+    code, text = with_terminal(["raid5cryptfs", *members, mnt], [secret])
+    check_equal(code, 0, text)
+    scene.mounts.append(mnt)
+    check(os.path.ismount(mnt), "it is mounted")
+    slots = run("raid5cryptfs-key", "list", *members).out
+    check("passphrase" in slots and "Argon2id" in slots, slots)
+    scene.umount()
+
+
+def foreground(scene):
+    members = scene.images(3)
+    scene.mkfs(members)
+    mnt = scene.mountpoint()
+    daemon = subprocess.Popen(["raid5cryptfs", "-f", *scene.key_options(CIPHERS[0]), *members, mnt], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: os.path.ismount(mnt), "it mounts")
+    scene.mounts.append(mnt)
+    with open(os.path.join(mnt, "file"), "w") as f:
+        f.write("x")
+    daemon.send_signal(signal.SIGINT)
+    err = daemon.communicate(timeout=60)[1]
+    check_equal(daemon.returncode, 0, err)
+    check(not os.path.ismount(mnt), "it is unmounted")
+    scene.mounts.remove(mnt)
+
+
+def status(scene):
+    members = scene.images(3)
+    scene.mkfs(members, "--name", "statüs")
+    text = run("raid5cryptfs-status", *members).out
+    for word in ["statüs", "[UUU]", "healthy", CIPHERS[0], *members]:
+        check(word in text, f"{word} in {text}")
+    one = scene.status(*members)
+    check_equal(one["capacity_bytes"], None, "no space without a key")
+    one = scene.status(*members, options=["--key-file", scene.key()])
+    check(one["capacity_bytes"] > 0, f"space with the key: {one}")
+    check_equal(one["mountpoint"], None, "not mounted")
+    one = scene.status(*members[:2], code=DEGRADED)
+    check_equal([one["map"], one["state"]], ["[UU_]", "degraded"], "a member missing")
+    scene.mount(members)
+    one = scene.status(scene.path("mnt"))
+    check_equal(one["mountpoint"], scene.path("mnt"), "mounted")
+    scene.umount()
+
+
+if __name__ == "__main__":
+    main(help_and_version, passphrase, foreground, status)

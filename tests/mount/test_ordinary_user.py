@@ -1,0 +1,70 @@
+"""An ordinary user mounts image files through fusermount3.  /dev/fuse gets Debian's mode for the time of the test."""
+import pwd
+
+from lib import *
+
+
+def ordinary_user(scene):
+    need_root()
+    try:
+        user = pwd.getpwnam("nobody")
+    except KeyError as e:
+        raise Skip("no user nobody") from e
+    if not shutil.which("fusermount3"):
+        raise Skip("no fusermount3")
+    tools = scene.path("bin")
+    os.mkdir(tools)
+    for name in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key"]:
+        shutil.copy(shutil.which(name), tools)
+    home = scene.path("home")
+    os.mkdir(home)
+    os.chmod(scene.dir, 0o755)
+    os.chown(home, user.pw_uid, user.pw_gid)
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    os.chmod("/dev/fuse", 0o666)
+    try:
+        as_user(scene, user, home, tools)
+    finally:
+        os.chmod("/dev/fuse", mode)
+
+
+def as_user(scene, user, home, tools):
+    def do(*command, **kwargs):
+        return run(*command, user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd=home,
+                   env={"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}, **kwargs)
+
+    members = [os.path.join(home, f"d{i}") for i in range(3)]
+    for member in members:
+        do("truncate", "-s", "64M", member)
+    do("raid5cryptfs-key", "generate", "key")
+    do("mkfs.raid5cryptfs", "--key-file", "key", *members)
+    mnt = os.path.join(home, "mnt")
+    do("mkdir", mnt)
+    do("raid5cryptfs", "-o", "key-file=key", *members, mnt)
+    scene.mounts.append(mnt)
+    check_equal(do("stat", "-c", "%u", mnt).out.strip(), str(user.pw_uid), "the root belongs to who made it")
+    do("sh", "-c", "echo hello >mnt/file")
+    check_equal(do("cat", "mnt/file").out, "hello\n", "content")
+    do("raid5cryptfs-status", mnt)
+    run("raid5cryptfs-status", mnt, code=None)
+    do("fusermount3", "-u", mnt)
+    scene.mounts.remove(mnt)
+    scene.wait_no_daemon()
+    do("raid5cryptfs", "-o", "key-file=key", *members, mnt)
+    scene.mounts.append(mnt)
+    check_equal(do("cat", "mnt/file").out, "hello\n", "content after a remount")
+    do("sh", "-c", "echo more >>mnt/file")
+    for pid in scene.daemons():
+        os.kill(pid, signal.SIGTERM)
+    scene.wait_no_daemon()
+    wait_for(lambda: not os.path.ismount(mnt), "SIGTERM unmounts")
+    scene.mounts.remove(mnt)
+    do("raid5cryptfs", "-o", "key-file=key", *members, mnt)
+    scene.mounts.append(mnt)
+    check_equal(do("cat", "mnt/file").out, "hello\nmore\n", "content after SIGTERM")
+    do("fusermount3", "-u", mnt)
+    scene.mounts.remove(mnt)
+
+
+if __name__ == "__main__":
+    main(ordinary_user)
