@@ -68,7 +68,7 @@ int alloc_load(struct fs *fs)
 	struct alloc *a = &fs->alloc;
 	for (uint32_t i = 0; i < fs->config->band_count; i++) {
 		const struct band *b = band_at(fs, i);
-		struct key key = key_make(b->id, ITEM_BAND, 0);
+		struct key key = key_make(OBJECT_BANDS, ITEM_BAND, b->id);
 		struct item item;
 		int r = tree_lookup(fs, &fs->system, &key, &item);
 		if (r == -ENOENT)
@@ -427,7 +427,7 @@ int alloc_store_band(struct fs *fs)
 		struct band_state *s = &a->bands[i];
 		if (!s->dirty)
 			continue;
-		struct key key = key_make(band_at(fs, i)->id, ITEM_BAND, 0);
+		struct key key = key_make(OBJECT_BANDS, ITEM_BAND, band_at(fs, i)->id);
 		struct band_item v = { le64_put(s->live_blocks), le64_put(s->tree_free_rows) };
 		int r = tree_prepare(fs, &fs->system, &key);
 		if (r == 0)

@@ -104,9 +104,10 @@ static void rows_item(struct check *c, const struct band *b, struct check_band *
 
 void check_system_item(struct check *c, const struct item *item)
 {
-	const struct band *b = item->key.object <= BAND_ID_MAX ? config_band(c->fs->config, (uint32_t)item->key.object) : NULL;
-	if (!b) {
-		check_say(c, "The system tree knows a band %llu that the array does not have.", (unsigned long long)item->key.object);
+	uint64_t id = item->key.type == ITEM_BAND ? item->key.offset : item->key.object;
+	const struct band *b = id <= BAND_ID_MAX ? config_band(c->fs->config, (uint32_t)id) : NULL;
+	if (!b || (item->key.type == ITEM_BAND && item->key.object != OBJECT_BANDS)) {
+		check_say(c, "The system tree knows a band %llu that the array does not have.", (unsigned long long)id);
 		return;
 	}
 	struct check_band *map = &c->bands[b - c->fs->config->bands];
@@ -114,8 +115,6 @@ void check_system_item(struct check *c, const struct item *item)
 		bitmap_item(c, b, map, item);
 	else if (item->key.type == ITEM_ROWS)
 		rows_item(c, b, map, item);
-	else if (item->key.offset != 0)
-		check_say(c, "Band %u has two summaries.", b->id);
 	else {
 		const struct band_item *v = item->value;
 		map->has_item = true;

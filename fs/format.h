@@ -32,13 +32,14 @@ enum item_type {
 	ITEM_COMPRESSED_EXTENT = 17,
 	ITEM_SNAPSHOT = 18,
 	ITEM_CASEFOLD_DIRENT = 19,
-	/* system tree; object = band id */
-	ITEM_BAND = 32,          /* offset 0: struct band_item */
+	/* system tree; object = band id, but for bands, which lie together so that a mount reads few nodes */
+	ITEM_BAND = 32,          /* object = OBJECT_BANDS, offset = band id: struct band_item */
 	ITEM_BITMAP = 33,        /* offset = chunk: bits of BITMAP_CHUNK_ROWS rows */
 	ITEM_ROWS = 34,          /* offset = first row: struct rows_item */
 };
 
 #define OBJECT_ORPHANS UINT64_C(0)
+#define OBJECT_BANDS UINT64_C(0)         /* of the system tree; band ids begin at 1 */
 #define OBJECT_ROOT UINT64_C(1)          /* inode number of the root directory (FUSE's too) */
 #define OBJECT_FIRST_FREE UINT64_C(16)
 #define OBJECT_COUNTERS UINT64_MAX

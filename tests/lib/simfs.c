@@ -107,6 +107,20 @@ int simfs_make(struct simfs **ret_sim, unsigned count, uint64_t size_bytes, enum
 	return 0;
 }
 
+struct simfs *simfs_clone(const struct simfs *sim)
+{
+	struct simfs *clone = sim_alloc(sizeof *clone);
+
+	*clone = *sim;
+	clone->world = simworld_clone(sim->world);
+	clone->fs = NULL;
+	pthread_mutex_init(&clone->lock, NULL);
+	clone->env.ctx = clone->options.events.ctx = clone;
+	clone->options.env = &clone->env;
+	clone->secret.bytes = clone->key;
+	return clone;
+}
+
 int simfs_close(struct simfs *sim, bool abandon)
 {
 	struct fs *fs = sim->fs;

@@ -28,6 +28,8 @@ struct simfs {
 
 /* `count` disks of `size_bytes` with an array and an empty filesystem on them, opened.  Root directory: mode 0755 of 0:0. */
 int simfs_make(struct simfs **ret_sim, unsigned count, uint64_t size_bytes, enum cipher cipher, uint64_t seed);
+/* The same disks with the same unflushed writes and faults, closed. Cheap. */
+struct simfs *simfs_clone(const struct simfs *sim);
 /* Closes (abandoning what is dirty) and frees everything.  NULL is fine. */
 void simfs_free(struct simfs *sim);
 
