@@ -9,7 +9,9 @@ static int64_t system_now_ns(void *ctx)
 {
 	(void)ctx;
 	struct timespec t;
-	clock_gettime(CLOCK_REALTIME, &t);
+	/* The coarse clock is the one that the kernel stamps files with. A finer one would date what we do after what the
+	 * kernel does next. */
+	clock_gettime(CLOCK_REALTIME_COARSE, &t);
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 

@@ -10,7 +10,7 @@
 
 struct env {
 	void *ctx;
-	int64_t (*now_ns)(void *ctx);                       /* CLOCK_REALTIME, nanoseconds since 1970 */
+	int64_t (*now_ns)(void *ctx);                       /* CLOCK_REALTIME_COARSE, nanoseconds since 1970 */
 	void (*random)(void *ctx, void *buf, size_t bytes); /* never fails; unpredictable in a product */
 };
 

@@ -26,6 +26,22 @@ static size_t bucket_of(const struct cache *cache, const struct disk_pointer *p)
 	return (x >> 32) & (cache->bucket_count - 1);
 }
 
+bool item_is_dirty_extent(const struct key *key, const void *value)
+{
+	return key->type == ITEM_EXTENT && ((const struct extent_item *)value)->kind == EXTENT_DIRTY;
+}
+
+unsigned image_next_reference(const uint8_t *image, unsigned from)
+{
+	for (unsigned i = from;; i++) {
+		const void *value = image_value(image, i, NULL);
+		struct key key = image_key(image, i);
+		assert(i < image_count(image));
+		if (image_level(image) > 0 ? branch_child(value) != NULL : item_is_dirty_extent(&key, value))
+			return i;
+	}
+}
+
 struct node *branch_child(const void *value)
 {
 	struct node *child;
@@ -79,20 +95,14 @@ struct node *node_clone(struct fs *fs, struct node *old)
 	node->txn = tree_of(fs, old->tree)->txn;
 	node->memory_refs = old->memory_refs;
 	fs->node_bytes += NODE_BYTES;
-	for (unsigned i = 0, left = node->memory_refs; left > 0; i++) {
-		void *value = image_value(node->image, i, NULL);
-		if (node->level > 0) {
-			struct node *child = branch_child(value);
-			if (!child)
-				continue;
-			node_ref(child);
-		} else {
-			struct item item = { image_key(node->image, i), value, 0 };
-			if (item.key.type != ITEM_EXTENT || ((struct extent_item *)value)->kind != EXTENT_DIRTY)
-				continue;
+	for (unsigned i = 0, left = node->memory_refs; left > 0; left--, i++) {
+		struct item item;
+		i = image_next_reference(node->image, i);
+		item.value = image_value(node->image, i, NULL);
+		if (node->level > 0)
+			node_ref(branch_child(item.value));
+		else
 			record_attach(fs, record_of(&item));
-		}
-		left--;
 	}
 	return node;
 }
@@ -108,20 +118,14 @@ void node_unref(struct fs *fs, struct node *node)
 	if (!node || --node->refs > 0)
 		return;
 	assert(!node->cached);
-	for (unsigned i = 0, left = node->memory_refs; left > 0; i++) {
-		void *value = image_value(node->image, i, NULL);
-		if (node->level > 0) {
-			struct node *child = branch_child(value);
-			if (!child)
-				continue;
-			node_unref(fs, child);
-		} else {
-			struct item item = { image_key(node->image, i), value, 0 };
-			if (item.key.type != ITEM_EXTENT || ((struct extent_item *)value)->kind != EXTENT_DIRTY)
-				continue;
+	for (unsigned i = 0, left = node->memory_refs; left > 0; left--, i++) {
+		struct item item;
+		i = image_next_reference(node->image, i);
+		item.value = image_value(node->image, i, NULL);
+		if (node->level > 0)
+			node_unref(fs, branch_child(item.value));
+		else
 			record_detach(fs, record_of(&item));
-		}
-		left--;
 	}
 	if (!node->placed)
 		fs->node_bytes -= NODE_BYTES;
@@ -171,7 +175,7 @@ static void forget_stale_at(struct fs *fs, const struct disk_pointer *pointer)
 		}
 }
 
-static void make_room(struct fs *fs)
+void cache_trim(struct fs *fs)
 {
 	struct cache *cache = &fs->cache;
 	for (struct list *l = cache->lru.next; l != &cache->lru && cache->node_count > cache->node_limit; ) {
@@ -195,7 +199,7 @@ void cache_add(struct fs *fs, struct node *node, bool evict)
 	cache->node_count++;
 	node_ref(node);
 	if (evict)
-		make_room(fs);
+		cache_trim(fs);
 }
 
 void cache_free(struct fs *fs)

@@ -8,7 +8,8 @@
  *   clean    placed on the disk (has a pointer, holds no reference to memory): found in the cache by address and tag.
  * References: a parent's memory reference, a tree's root, the commit's list and the cache each hold one; all are counted and
  * changed under fs->lock.  The cache drops clean nodes that nobody else holds, least recently used first, when it is
- * over its limit; that happens only when a node is added by op_retry, never in the middle of an operation's body. */
+ * over its limit; that happens when a node is added by op_retry and when a commit ends, never in the middle of an operation's
+ * body. */
 #ifndef FS_CACHE_H
 #define FS_CACHE_H
 
@@ -54,6 +55,10 @@ struct node *node_clone(struct fs *fs, struct node *node);              /* as no
 struct node *node_ref(struct node *node);
 void node_unref(struct fs *fs, struct node *node);
 
+/* Is the item a reference to a record in memory? */
+bool item_is_dirty_extent(const struct key *key, const void *value);
+/* The first item from `from` on that refers to a child or a record in memory; there must be one. */
+unsigned image_next_reference(const uint8_t *image, unsigned from);
 /* The child that a branch value refers to in memory, or NULL. */
 struct node *branch_child(const void *value);
 void branch_set_child(void *value, struct node *child);
@@ -61,6 +66,8 @@ void branch_set_child(void *value, struct node *child);
 struct node *cache_find(struct fs *fs, const struct disk_pointer *pointer);
 /* Adds a clean node (takes a reference), replacing a stale one at its address; then makes room if `evict`. */
 void cache_add(struct fs *fs, struct node *node, bool evict);
+/* Makes room. Not in the middle of an operation's body. */
+void cache_trim(struct fs *fs);
 /* Forgets a node that is no longer part of the newest tree. */
 void cache_forget(struct fs *fs, struct node *node);
 

@@ -24,6 +24,7 @@
 
 struct target {
 	unsigned member;
+	bool filling;                    /* else it is in sync and unverified */
 	struct gap gap;
 };
 
@@ -35,17 +36,26 @@ static int column_of(const struct band *b, unsigned member)
 	return -1;
 }
 
-/* Makes the member's unit of each row anew from the other columns. */
-static int rebuild_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column)
+/* Makes units of the rows anew from the other columns, where they differ: the member's, when it is filling.  One that is in
+ * sync was read as it lies there, so every live record of the row verified or was healed; what else may be wrong of the row
+ * is parity, on whatever member: the others may be no newer than this one. */
+static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
 {
-	struct iobuf *unit = iobuf_new(UNIT_BYTES);
-	int r = unit ? 0 : -ENOMEM;
+	int own = column_of(b, t->member), r = 0;
+	struct iobuf *unit = iobuf_new(UNIT_BYTES), *there = iobuf_new(UNIT_BYTES);
+	if (!unit || !there)
+		r = -ENOMEM;
 	for (uint64_t i = row; i < row + count && r == 0; i++) {
+		unsigned column = t->filling ? (unsigned)own : band_parity_column(b, i);
 		r = array_rebuild_column(fs->array, b->id, i, column, unit);
+		if (r == 0 && !t->filling && array_read_column(fs->array, b->id, i, column, there) == 0
+			&& !memcmp(unit->data, there->data, UNIT_BYTES))
+			continue;
 		if (r == 0)
 			r = array_write_column(fs->array, b->id, i, column, unit);
 	}
 	iobuf_unref(unit);
+	iobuf_unref(there);
 	return r;
 }
 
@@ -62,13 +72,12 @@ static int live_of(struct fs *fs, const struct band *b, const struct run *run, u
 	return r;
 }
 
-/* Verifies what lives in the rows, and only then makes the member's units from them: parity of damaged data is worth nothing. */
-static int repair_rows(struct fs *fs, unsigned member, const struct band *b, const struct run *run, uint64_t row, unsigned count)
+/* Verifies what lives in the rows, and only then makes units from them: parity of damaged data is worth nothing. */
+static int repair_rows(struct fs *fs, const struct target *t, const struct band *b, const struct run *run, uint64_t row, unsigned count)
 {
-	int column = column_of(b, member);
 	struct live_list list = { 0 };
 	unsigned bad = 0;
-	if (column < 0)
+	if (column_of(b, t->member) < 0)
 		return 0;
 	int r = live_of(fs, b, run, row, count, &list);
 	if (r == 0)
@@ -77,11 +86,11 @@ static int repair_rows(struct fs *fs, unsigned member, const struct band *b, con
 	if (r < 0)
 		return r;
 	if (bad == 0)
-		return rebuild_rows(fs, b, row, count, (unsigned)column);
+		return make_units(fs, t, b, row, count);
 	if (count == 1)
 		return 0;        /* reported by the store, with what it was */
 	for (unsigned i = 0; i < count && r == 0; i++)
-		r = repair_rows(fs, member, b, run, row + i, 1);
+		r = repair_rows(fs, t, b, run, row + i, 1);
 	return r;
 }
 
@@ -115,7 +124,7 @@ static int repair_pending(struct fs *fs, const struct target *t)
 	for (size_t i = 0; i < count && r == 0; i++) {
 		const struct band *b = &fs->config->bands[runs[i].rows.band];
 		if (array_stale(fs->array, t->member, written, band_row_address(b, runs[i].rows.row)))
-			r = repair_rows(fs, t->member, b, &runs[i], runs[i].rows.row, runs[i].rows.count);
+			r = repair_rows(fs, t, b, &runs[i], runs[i].rows.row, runs[i].rows.count);
 	}
 	for (size_t i = 0; i < count; i++)
 		free(runs[i].owners);
@@ -183,7 +192,7 @@ static int walk(struct fs *fs, const struct target *t, address *cursor)
 		const struct band *b = config_band(fs->config, address_band(row));
 		if (!b || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
 			continue;
-		r = repair_rows(fs, t->member, b, NULL, address_block(row), count);
+		r = repair_rows(fs, t, b, NULL, address_block(row), count);
 		if (r < 0)
 			return r;
 		repaired += count;
@@ -227,24 +236,46 @@ static int fill_step(struct fs *fs, const struct target *t)
 	return 1;
 }
 
-/* Between two transactions: all that was dirty is durable, and nothing is being written. */
-static int take_back(struct fs *fs, unsigned member)
+/* While somebody writes a stream, there would always be rows of the open transaction. */
+static void hold_early(struct fs *fs, bool hold)
 {
-	int r = commit_open(fs);
-	if (r == 0)
-		r = fs_sync(fs);
+	pthread_mutex_lock(&fs->lock);
+	fs->hold_early = hold;
+	while (hold && fs->open->placing > 0)
+		pthread_cond_wait(&fs->progress, &fs->lock);
+	pthread_cond_signal(&fs->wake_flush);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+/* Between two transactions: all that was dirty is durable, and nothing is being written. */
+static int return_member(struct fs *fs, unsigned member)
+{
+	int r = fs_sync(fs);
 	if (r < 0)
 		return r;
 	SCOPED_LOCK(&fs->commit_lock);
 	pthread_mutex_lock(&fs->lock);
 	if (fs->open->placing > 0 || fs->open->run_count > 0)
-		r = -EAGAIN;
+		r = -EBUSY;
 	else {
 		r = array_member_return(fs->array, member, fs->open->generation);
 		if (r == 0)
 			txn_mark_dirty(fs);
 	}
 	pthread_mutex_unlock(&fs->lock);
+	return r;
+}
+
+static int take_back(struct fs *fs, unsigned member)
+{
+	int r = commit_open(fs);
+	if (r < 0)
+		return r;
+	hold_early(fs, true);
+	r = return_member(fs, member);
+	hold_early(fs, false);
+	if (r == -EBUSY)         /* not the member's fault */
+		fs->retries[member] = (struct retry){ 0 };
 	return r;
 }
 
@@ -283,10 +314,10 @@ int catchup_step(struct fs *fs)
 		array_member_status(fs->array, m, &s);
 		if (s.state == MEMBER_OUT && s.name[0] && due(fs, m)) {
 			int r = take_back(fs, m);
-			return r == 0 ? 1 : r == -EAGAIN ? 0 : r;
+			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}
 		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
-			struct target t = { m, s.gap };
+			struct target t = { m, s.state == MEMBER_FILLING, s.gap };
 			return fill_step(fs, &t);
 		}
 	}

@@ -22,7 +22,7 @@ static void say_key(struct check *c, uint8_t tree, const char *what, const struc
 
 static bool type_fits(uint8_t tree, uint8_t type)
 {
-	return tree == TREE_FILE ? type >= ITEM_INODE && type <= ITEM_COUNTER : type >= ITEM_BAND && type <= ITEM_ROWS;
+	return tree == TREE_FILE ? type >= ITEM_INODE && type <= ITEM_ORPHAN : type >= ITEM_BAND && type <= ITEM_ROWS;
 }
 
 static void walk_leaf(struct walk *w, const uint8_t *image, const struct key *low, const struct key *high)

@@ -390,11 +390,13 @@ static int freeze(struct commit *c)
 {
 	struct fs *fs = c->fs;
 	struct txn *next = txn_new(fs->open->generation + 1);
-	c->release = calloc(1, sizeof *c->release);
-	if (!next || !c->release) {
+	struct release *release = calloc(1, sizeof *release);
+	if (!next || !release) {
 		free(next);
+		free(release);
 		return -ENOMEM;
 	}
+	c->release = release;
 	c->txn = fs->committing = fs->open;
 	fs->open = next;
 	fs->file.txn = next->generation;
@@ -443,12 +445,8 @@ static void finish(struct commit *c, int r)
 	pthread_mutex_lock(&fs->lock);
 	if (r == 0)
 		succeed(c);
-	else if (!fs->error) {
-		fs->error = r;
-		event_report(&fs->options.events, EVENT_READ_ONLY, -1,
-			"generation %llu could not be committed (%s): the filesystem is read-only now; what was synced before is safe",
-			(unsigned long long)c->txn->generation, strerror(-r));
-	}
+	else
+		fs_give_up(fs, r, "a generation could not be committed");
 	for (size_t i = 0; i < c->txn->later_count; i++) {
 		record_unref(fs, c->txn->later[i].record);
 		node_unref(fs, c->txn->later[i].node);
@@ -457,6 +455,7 @@ static void finish(struct commit *c, int r)
 	while (!list_empty(&c->txn->records))
 		list_remove(c->txn->records.next);
 	fs->committing = NULL;
+	cache_trim(fs);
 	txn_free(c->txn);
 	if (c->release)
 		free(c->release->freed);
@@ -475,13 +474,13 @@ int commit_run(struct fs *fs)
 	pthread_mutex_unlock(&fs->lock);
 	if (r < 0 || !dirty)
 		return r;
-	r = inode_store_atimes(fs);
-	if (r == 0)
-		r = commit_open(fs);
-	if (r < 0)
-		return r;
+	inode_store_atimes(fs);          /* a courtesy: what fails is tried again with the next */
+	r = commit_open(fs);
 	pthread_mutex_lock(&fs->lock);
-	r = freeze(&c);
+	if (r == 0)
+		r = freeze(&c);
+	if (!c.txn)
+		fs_give_up(fs, r, "a commit could not begin");
 	pthread_mutex_unlock(&fs->lock);
 	if (!c.txn)
 		return r;

@@ -96,6 +96,8 @@ struct fs {
 	/* Dirty memory: record data and dirty nodes, in bytes. */
 	_Atomic uint64_t record_bytes;
 	uint64_t node_bytes;
+	uint64_t early_bytes;            /* so much of record data, and the early flush begins */
+	bool hold_early;                 /* it waits: a member is about to return */
 
 	struct alloc alloc;
 	struct pins pins;
@@ -111,9 +113,12 @@ struct fs {
 	struct retry retries[MEMBERS_MAX];
 	bool relocating;                 /* one thread relocates at a time */
 	uint32_t relocate_band; uint64_t relocate_row;           /* where it looks next */
+	unsigned relocate_fruitless;     /* rounds in the background that gained no row */
+	uint64_t relocate_rest;          /* generation after which it rests until somebody else commits */
 	struct release *releases;        /* cleared blocks that may not be allocated yet, oldest first (commit.c) */
 
 	pthread_mutex_t opening_lock;    /* one thread takes the term */
+	pthread_mutex_t heal_lock;       /* one thread at a time changes a part of a unit; held over I/O, nothing is taken inside */
 	_Atomic bool opened;             /* promise and opening root are durable */
 	struct root_body root_body;      /* of the newest root, as written */
 	uint64_t root_generation;        /* of the newest root written or chosen */
@@ -132,6 +137,8 @@ static inline const struct keys *fs_keys(const struct fs *fs) { return fs->keys;
 struct txn *txn_new(uint64_t generation);
 void txn_free(struct txn *txn);
 void txn_mark_dirty(struct fs *fs);
+/* Lock held: nothing is written from now on, with `why` told once; wakes everybody who waits. `error` is negative. */
+void fs_give_up(struct fs *fs, int error, const char *why);
 /* A block run of the file tree or of data is no longer used from the open transaction on. */
 int txn_free_blocks(struct fs *fs, address from, uint32_t blocks);
 uint64_t fs_dirty_bytes(struct fs *fs);

@@ -41,7 +41,7 @@ static int dirent_of(struct fs *fs, const struct item *item, const struct dirent
 	const struct dirent_item *d = item->value;
 
 	if (item->bytes <= sizeof *d || item->bytes != sizeof *d + d->name_bytes || !name_valid(d->name, d->name_bytes)
-		|| le64_get(d->object) == OBJECT_ORPHANS || le64_get(d->object) == OBJECT_COUNTERS)
+		|| le64_get(d->object) == OBJECT_ORPHANS || le64_get(d->object) == UINT64_MAX)
 		return inode_unclean(fs, item->key.object, "an entry of this directory makes no sense");
 	switch (d->type) {
 	case DT_REG: case DT_DIR: case DT_LNK: case DT_FIFO: case DT_SOCK: case DT_CHR: case DT_BLK:

@@ -26,7 +26,6 @@ enum item_type {
 	ITEM_INLINE = 5,         /* offset 0: the bytes of a small file or a short symlink */
 	ITEM_EXTENT = 6,         /* offset = first block in the file: struct extent_item */
 	ITEM_ORPHAN = 7,         /* object = OBJECT_ORPHANS, offset = inode number; empty value */
-	ITEM_COUNTER = 8,        /* object = OBJECT_COUNTERS: struct counter_item */
 	/* reserved, none is written or accepted today */
 	ITEM_SHARED_EXTENT = 16,
 	ITEM_COMPRESSED_EXTENT = 17,
@@ -42,7 +41,6 @@ enum item_type {
 #define OBJECT_BANDS UINT64_C(0)         /* of the system tree; band ids begin at 1 */
 #define OBJECT_ROOT UINT64_C(1)          /* inode number of the root directory (FUSE's too) */
 #define OBJECT_FIRST_FREE UINT64_C(16)
-#define OBJECT_COUNTERS UINT64_MAX
 
 /* A key in memory; on disk as struct disk_key. Compared in the order of its fields. */
 struct key {
@@ -176,10 +174,6 @@ static_assert(sizeof(struct xattr_item) == 13, "xattr_item");
 
 #define INLINE_MAX 2048u         /* longest file or symlink kept in the tree */
 
-struct counter_item {            /* ITEM_COUNTER, offset 0: the next inode number */
-	le64 value;
-};
-
 enum extent_kind {
 	EXTENT_DATA = 1,
 	EXTENT_RESERVED = 2,     /* fallocated space without an address; reads as zeros */
@@ -276,7 +270,7 @@ struct root_body {
 	struct disk_pointer file_tree, system_tree, pending;     /* length 0: none */
 	uint8_t file_level, system_level;                        /* of the trees' root nodes */
 	uint8_t zero[6];
-	le64 live_blocks;        /* bits set, pending ones included */
+	le64 live_blocks;        /* bits set in bitmaps */
 	le64 reserved_blocks;    /* of EXTENT_RESERVED */
 	le64 capacity_blocks;
 	le64 inodes;

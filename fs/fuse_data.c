@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+
+#define ACL_ACCESS "system.posix_acl_access"
 
 struct read_buffer {
 	void *bytes;
@@ -69,8 +72,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int r = fs_ref(fs, ino);
 
 	if (!r && fi->flags & O_TRUNC) {
-		struct fs_attr attr = { .size_bytes = 0 };
-		r = fs_setattr(fs, ino, &attr, FS_SET_SIZE | (fuse_hook_kill_suidgid() ? FS_KILL_SUIDGID : 0), &attr);
+		struct fs_attr attr;
+		r = open_truncate(req, ino, &attr);
 		if (r < 0)
 			fs_unref(fs, ino, 1);
 	}
@@ -113,10 +116,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct fuse_file_info *fi)
 {
 	struct fuse_server *server = server_of(req);
-	bool killed = false;
+	bool killed = false, kill = !fi->writepage && fuse_hook_kill_suidgid();
 
+	int r = kill ? kill_foreign_sgid(req, ino) : 0;
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
 	ssize_t n = fi->writepage ? fs_write_back(server->fs, ino, buf, size, (uint64_t)offset)
-		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, fuse_hook_kill_suidgid(), &killed);
+		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, kill, &killed);
 	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
 	if (killed)
 		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
@@ -144,9 +152,31 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 	fuse_seek(req, ino, (uint64_t)offset, whence);
 }
 
+/* Linux's namespaces of names; the kernel passes on any name. */
+static int xattr_namespace(const char *name)
+{
+	static const char *const prefixes[] = { "user.", "trusted.", "security." };
+
+	if (!strcmp(name, ACL_ACCESS) || !strcmp(name, "system.posix_acl_default"))
+		return 0;
+	for (size_t i = 0; i < ARRAY_COUNT(prefixes); i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return name[strlen(prefixes[i])] ? 0 : -EINVAL;
+	return -EOPNOTSUPP;
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
-	reply_result(req, fs_setxattr(fs_of(req), ino, name, value, size, flags));
+	int r = xattr_namespace(name);
+
+	/* The kernel would tell only those that take FUSE_SETXATTR_EXT. */
+	if (!r && !strcmp(name, ACL_ACCESS)) {
+		struct fs_attr attr;
+		r = fs_getattr(fs_of(req), ino, &attr);
+		if (!r && attr.mode & S_ISGID && !caller_in_group(req, attr.gid))
+			flags |= FS_XATTR_KILL_SGID;
+	}
+	reply_result(req, r < 0 ? r : fs_setxattr(fs_of(req), ino, name, value, size, flags));
 }
 
 typedef ssize_t get_bytes(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size);
@@ -166,7 +196,12 @@ static ssize_t get_names(struct fs *fs, fuse_ino_t ino, const char *name, char *
 static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size, get_bytes *get)
 {
 	autofree char *buf = size ? malloc(size) : NULL;
+	int r = name ? xattr_namespace(name) : 0;
 
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
 	if (size && !buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -192,7 +227,9 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	reply_result(req, fs_removexattr(fs_of(req), ino, name));
+	int r = xattr_namespace(name);
+
+	reply_result(req, r < 0 ? r : fs_removexattr(fs_of(req), ino, name));
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,

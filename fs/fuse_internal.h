@@ -32,6 +32,14 @@ void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
 double attr_seconds(const struct fs_attr *attr);
 void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
 
+/* Is the caller in this group, or privileged? What cannot be found out is no. */
+bool caller_in_group(fuse_req_t req, uint32_t gid);
+/* Before an operation that drops suid and sgid (FS_KILL_SUIDGID): drops the sgid bit of a file that its group may not execute, which
+ * that leaves alone, if the caller is not in the group. */
+int kill_foreign_sgid(fuse_req_t req, fuse_ino_t ino);
+/* What O_TRUNC does at open. */
+int open_truncate(fuse_req_t req, fuse_ino_t ino, struct fs_attr *ret_attr);
+
 /* ---- fs/fuse_ops.c, fs/fuse_dir.c, fs/fuse_data.c: each fills its part of the table ---- */
 
 void fuse_fill_namespace_ops(struct fuse_lowlevel_ops *ops);

@@ -21,8 +21,15 @@ static struct timespec timespec_of(int64_t ns)
 	return t;
 }
 
+/* What 64 bits of nanoseconds (1677 to 2262) cannot hold becomes the nearest that they can, in whole seconds. */
 static int64_t ns_of(const struct timespec *t)
 {
+	const int64_t seconds_max = INT64_MAX / 1000000000 - 1;
+
+	if (t->tv_sec > seconds_max)
+		return seconds_max * 1000000000;
+	if (t->tv_sec < -seconds_max)
+		return -seconds_max * 1000000000;
 	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
@@ -67,6 +74,31 @@ static struct fs_cred cred_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	return (struct fs_cred){ .uid = ctx->uid, .gid = ctx->gid, .umask = (uint32_t)ctx->umask };
+}
+
+bool caller_in_group(fuse_req_t req, uint32_t gid)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	gid_t groups[256];
+
+	if (ctx->uid == 0 || ctx->gid == gid)
+		return true;
+	int count = fuse_req_getgroups(req, (int)ARRAY_COUNT(groups), groups);
+	for (int i = 0; i < count && i < (int)ARRAY_COUNT(groups); i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+int kill_foreign_sgid(fuse_req_t req, fuse_ino_t ino)
+{
+	struct fs_attr attr;
+	int r = fs_getattr(fs_of(req), ino, &attr);
+
+	if (r < 0 || !S_ISREG(attr.mode) || (attr.mode & (S_ISGID | S_IXGRP)) != S_ISGID || caller_in_group(req, attr.gid))
+		return r;
+	attr.mode &= ~(uint32_t)S_ISGID;
+	return fs_setattr(fs_of(req), ino, &attr, FS_SET_MODE, NULL);
 }
 
 /* Answers a request that hands out an entry, whose operation gave `result` and `attr`. */
@@ -166,19 +198,15 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		set &= ~FS_SET_ATIME;
 	if (set & FS_SET_MTIME_NOW)
 		set &= ~FS_SET_MTIME;
-	if (set & (FS_SET_UID | FS_SET_GID) && server_of(req)->killpriv) {
-		struct fs_attr before;
-		int r = fs_getattr(fs, ino, &before);
-		if (r < 0) {
-			reply_result(req, r);
-			return;
-		}
-		if (!S_ISDIR(before.mode))
-			set |= FS_KILL_SUIDGID;
-	}
+	/* With killpriv, a chown drops the bits without being told to, also one that changes neither owner nor group: the kernel
+	 * sends at most a ctime then. With nothing to set it asks for that alone (before fallocate). */
+	if (server_of(req)->killpriv && (set & (FS_SET_UID | FS_SET_GID) || !(set & ~FS_SET_CTIME)))
+		set |= FS_KILL_SUIDGID;
 	if (set & FS_SET_MODE)
 		set &= ~FS_KILL_SUIDGID;
-	int r = fs_setattr(fs, ino, &attr, set, &attr);
+	int r = set & FS_KILL_SUIDGID ? kill_foreign_sgid(req, ino) : 0;
+	if (!r)
+		r = fs_setattr(fs, ino, &attr, set, &attr);
 	reply_attr(req, r, &attr);
 }
 
@@ -280,6 +308,15 @@ static void create_reply(fuse_req_t req, struct fuse_file_info *fi, int result, 
 	}
 }
 
+int open_truncate(fuse_req_t req, fuse_ino_t ino, struct fs_attr *ret_attr)
+{
+	bool kill = fuse_hook_kill_suidgid();
+	struct fs_attr attr = { .size_bytes = 0 };
+
+	int r = kill ? kill_foreign_sgid(req, ino) : 0;
+	return r < 0 ? r : fs_setattr(fs_of(req), ino, &attr, FS_SET_SIZE | (kill ? FS_KILL_SUIDGID : 0), ret_attr);
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -288,11 +325,8 @@ static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t m
 
 	if (r == -EEXIST && !(fi->flags & O_EXCL)) {
 		r = fs_lookup(fs, dir, name, &attr);
-		if (!r && fi->flags & O_TRUNC) {
-			attr.size_bytes = 0;
-			r = fs_setattr(fs, attr.ino, &attr,
-				FS_SET_SIZE | (fuse_hook_kill_suidgid() ? FS_KILL_SUIDGID : 0), &attr);
-		}
+		if (!r && fi->flags & O_TRUNC)
+			r = open_truncate(req, attr.ino, &attr);
 	}
 	create_reply(req, fi, r, &attr);
 }

@@ -12,17 +12,14 @@
 
 int inode_unclean(struct fs *fs, uint64_t ino, const char *what)
 {
-	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu: %s; run fsck.", (unsigned long long)ino, what);
+	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu: %s; this is damage that its redundancy did not catch: copy what can be read.", (unsigned long long)ino, what);
 	return -EUCLEAN;
 }
 
 int inode_changed(struct fs *fs, int r)
 {
-	if (r < 0 && !fs->error) {
-		fs->error = r;
-		event_report(&fs->options.events, EVENT_READ_ONLY, -1,
-			"A change could not be finished in memory (error %d): nothing more is written.", -r);
-	}
+	if (r < 0)
+		fs_give_up(fs, r, "a change could not be finished in memory");
 	return r;
 }
 

@@ -88,8 +88,6 @@ unsigned image_room(const uint8_t *image)
 void image_compact(uint8_t *image)
 {
 	unsigned n = image_count(image), end = NODE_BYTES;
-	if (NODE_BYTES - le16_get(head(image)->values_start) == le16_get(head(image)->values_bytes))
-		return;
 	uint8_t copy[NODE_BYTES];
 	memcpy(copy, image, NODE_BYTES);
 	for (unsigned i = 0; i < n; i++) {
@@ -163,7 +161,7 @@ unsigned image_split_point(const uint8_t *image)
 	return i > 0 ? i : 1;
 }
 
-static bool all_zero(const void *p, size_t bytes)
+bool bytes_zero(const void *p, size_t bytes)
 {
 	const uint8_t *b = p;
 	for (size_t i = 0; i < bytes; i++)
@@ -202,12 +200,11 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 	case ITEM_INLINE: right = bytes <= INLINE_MAX; break;
 	case ITEM_EXTENT: right = extent_bytes_right(value, bytes); break;
 	case ITEM_ORPHAN: right = bytes == 0; break;
-	case ITEM_COUNTER: right = bytes == sizeof(struct counter_item); break;
 	case ITEM_BAND: right = bytes == sizeof(struct band_item); break;
 	case ITEM_BITMAP: right = bytes > 0 && bytes <= BITMAP_CHUNK_ROWS * (MEMBERS_MAX - 1) * UNIT_BLOCKS / 8; break;
 	case ITEM_ROWS: {
 		const struct rows_item *r = value;
-		right = bytes >= sizeof *r && le16_get(r->owners) <= ROW_OWNERS_MAX && le16_get(r->rows) > 0
+		right = bytes >= sizeof *r && bytes_zero(r->zero, sizeof r->zero) && le16_get(r->owners) <= ROW_OWNERS_MAX && le16_get(r->rows) > 0
 			&& bytes == sizeof *r + le16_get(r->owners) * sizeof(struct row_owner);
 		break;
 	}
@@ -225,7 +222,7 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		return -EBADMSG;
 	if (heads_end > NODE_BYTES || start < heads_end || start > NODE_BYTES || NODE_BYTES - start != le16_get(h->values_bytes))
 		return -EBADMSG;
-	if (!all_zero(h->zero, sizeof h->zero) || (level > 0 && n == 0))
+	if (!bytes_zero(h->zero, sizeof h->zero) || (level > 0 && n == 0) || !bytes_zero(image + heads_end, start - heads_end))
 		return -EBADMSG;
 	unsigned sum = 0;
 	struct key before = { 0 };
@@ -233,7 +230,7 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		unsigned bytes, offset = le16_get(items(image)[i].value_offset);
 		struct key k = image_key(image, i);
 		const void *value = image_value(image, i, &bytes);
-		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !all_zero(items(image)[i].key.zero, 3))
+		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !bytes_zero(items(image)[i].key.zero, 3))
 			return -EBADMSG;
 		if (i > 0 && key_compare(&before, &k) >= 0)
 			return -EBADMSG;
@@ -241,11 +238,12 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		sum += bytes;
 		if (level > 0) {
 			const struct branch_value *b = value;
-			if (bytes != sizeof *b || !all_zero(b->memory, sizeof b->memory) || le32_get(b->pointer.length_bytes) != NODE_BYTES)
+			if (bytes != sizeof *b || !bytes_zero(b->memory, sizeof b->memory) || !bytes_zero(b->pointer.zero, sizeof b->pointer.zero)
+				|| le32_get(b->pointer.length_bytes) != NODE_BYTES)
 				return -EBADMSG;
 			continue;
 		}
-		int r = value_check(&k, value, bytes);
+		int r = (tree == TREE_FILE) == (k.type < ITEM_BAND) ? value_check(&k, value, bytes) : -EPROTONOSUPPORT;
 		if (r < 0)
 			return r;
 	}

@@ -28,12 +28,15 @@ unsigned image_room(const uint8_t *image);
 /* Inserts before i: false if there is no room. */
 bool image_insert(uint8_t *image, unsigned i, const struct key *key, const void *value, unsigned bytes);
 void image_remove(uint8_t *image, unsigned i);
-/* Moves values together so that there is no gap. */
+/* Moves values together so that there is no gap, and zeroes what is free. */
 void image_compact(uint8_t *image);
 /* Moves items [from, count) to the end of `right`, which has room for them. */
 void image_move_tail(uint8_t *left, unsigned from, uint8_t *right);
 /* Where to split so that both halves hold about as many bytes. */
 unsigned image_split_point(const uint8_t *image);
+
+/* For fields and padding that must be zero. */
+bool bytes_zero(const void *p, size_t bytes);
 
 /* Everything a node read from a disk must satisfy: magic, tree, level, generation in (0, newest], offsets inside, no overlap,
  * keys in strict order, item types known (-EPROTONOSUPPORT for a reserved one), value sizes right for their type, zero where

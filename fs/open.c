@@ -12,6 +12,7 @@
 #define NODE_CACHE_BYTES (UINT64_C(64) << 20)
 #define DIRTY_BYTES (UINT64_C(64) << 20)
 #define COMMIT_INTERVAL_MS 5000u
+#define EARLY_BYTES (UINT64_C(8) << 20)
 
 /* ---- What raid/ asks about labels, roots and promises ---- */
 
@@ -100,9 +101,11 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	fs->config = array_config(array);
 	fs->read_only = options->read_only;
 	fs->simple = options->threads == FS_INLINE;
+	fs->early_bytes = fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->commit_lock, NULL);
 	pthread_mutex_init(&fs->opening_lock, NULL);
+	pthread_mutex_init(&fs->heal_lock, NULL);
 	pthread_cond_init(&fs->progress, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -171,6 +174,7 @@ void fs_delete(struct fs *fs)
 	pthread_mutex_destroy(&fs->lock);
 	pthread_mutex_destroy(&fs->commit_lock);
 	pthread_mutex_destroy(&fs->opening_lock);
+	pthread_mutex_destroy(&fs->heal_lock);
 	pthread_cond_destroy(&fs->progress);
 	pthread_cond_destroy(&fs->wake_commit);
 	pthread_cond_destroy(&fs->wake_flush);
@@ -351,7 +355,8 @@ int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, c
 	}
 	r = load(fs);
 	if (r < 0) {
-		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); run fsck.raid5cryptfs",
+		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); "
+			"give all members that there are, and do not write to any of them",
 			array_label(array)->name, strerror(-r));
 		fs_delete(fs);
 		return r;
@@ -377,7 +382,13 @@ int fs_close(struct fs *fs, bool abandon)
 }
 
 struct array *fs_array(struct fs *fs) { return fs->array; }
-bool fs_read_only(struct fs *fs) { return fs->read_only || fs->error; }
+bool fs_read_only(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->lock);
+	bool read_only = fs->read_only || fs->error;
+	pthread_mutex_unlock(&fs->lock);
+	return read_only;
+}
 
 uint64_t fs_generation(struct fs *fs)
 {

@@ -124,6 +124,8 @@ static int read_entry(struct fs *fs, const struct pending_entry *e, size_t *owne
 {
 	struct rows rows;
 	int r;
+	if (e->zero)
+		return -EUCLEAN;
 	switch (e->kind) {
 	case PENDING_WRITTEN:
 	case PENDING_SYSTEM: {
@@ -146,10 +148,14 @@ static int read_entry(struct fs *fs, const struct pending_entry *e, size_t *owne
 	case PENDING_OWNER:
 		return add_owner(fs, e, owner_room);
 	case PENDING_FREED: {
+		address a = le64_get(e->address);
+		const struct band *b = config_band(fs->config, address_band(a));
+		if (!b || address_block(a) >= band_blocks(b) || le32_get(e->count) > band_blocks(b) - address_block(a))
+			return -EUCLEAN;
 		struct freed *f = vector_add(&fs->pending_freed, &fs->pending_freed_count, &fs->pending_freed_room, sizeof *f);
 		if (!f)
 			return -ENOMEM;
-		*f = (struct freed){ le64_get(e->address), le32_get(e->count) };
+		*f = (struct freed){ a, le32_get(e->count) };
 		return 0;
 	}
 	default:
@@ -170,7 +176,8 @@ int pending_read(struct fs *fs, const struct disk_pointer *head, uint64_t genera
 		const struct pending_header *h = (const struct pending_header *)image;
 		const struct pending_entry *entries = (const struct pending_entry *)(image + sizeof *h);
 		uint32_t count = le32_get(h->count);
-		if (le32_get(h->magic) != PENDING_MAGIC || le64_get(h->generation) != generation || count > PENDING_ENTRIES_MAX)
+		if (le32_get(h->magic) != PENDING_MAGIC || le64_get(h->generation) != generation || count > PENDING_ENTRIES_MAX
+			|| !bytes_zero(h->zero, sizeof h->zero))
 			r = -EUCLEAN;
 		for (uint32_t i = 0; i < count && r == 0; i++)
 			r = read_entry(fs, &entries[i], &owner_room);

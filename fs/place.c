@@ -175,8 +175,8 @@ static size_t resolve_some(struct place *p, size_t from)
 		if (tree_prepare(fs, &fs->file, &key) < 0)
 			return n;        /* still right as dirty items: the commit resolves them */
 		int r = i > 0 ? tree_delete(fs, &fs->file, &key) : tree_put(fs, &fs->file, &key, value, bytes);
-		if (r < 0 && !fs->error)
-			fs->error = r;
+		if (r < 0)
+			fs_give_up(fs, r, "a change could not be finished in memory");
 	}
 	return n;
 }
@@ -196,8 +196,8 @@ static void finish(struct place *p, struct txn *txn, int r)
 		i += resolve_some(p, i);
 	for (size_t i = 0; i < p->count; i++)
 		record_unref(fs, p->items[i].record);
-	if (r < 0 && !fs->error)
-		fs->error = r;
+	if (r < 0)
+		fs_give_up(fs, r, "data could not be written");
 	txn->placing--;
 	pthread_cond_broadcast(&fs->progress);
 	pthread_mutex_unlock(&fs->lock);

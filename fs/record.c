@@ -61,6 +61,8 @@ void record_attach(struct fs *fs, struct record *record)
 	atomic_fetch_add(&fs->record_bytes, record->blocks * BLOCK_BYTES);
 	list_append(&fs->open->records, &record->link);
 	fs->open->record_bytes += record->blocks * BLOCK_BYTES;
+	if (fs->open->record_bytes >= fs->early_bytes)
+		pthread_cond_signal(&fs->wake_flush);
 }
 
 void record_detach(struct fs *fs, struct record *record)
@@ -137,7 +139,7 @@ static void free_dirty(struct fs *fs, struct record *record)
 		return;
 	struct freed_later *f = vector_add(&fs->open->later, &fs->open->later_count, &fs->open->later_room, sizeof *f);
 	if (!f) {
-		fs->error = -ENOMEM;     /* its blocks would never come back: nothing more is committed */
+		fs_give_up(fs, -ENOMEM, "freed space could not be noted");
 		return;
 	}
 	*f = (struct freed_later){ .record = record_ref(record), .count = record->blocks };
@@ -159,7 +161,7 @@ void extent_free(struct fs *fs, const struct item *item, unsigned first, unsigne
 		for (unsigned i = first; i < first + count; i++)
 			blocks += i + 1 == n ? x->last_blocks : x->record_blocks;
 		if (txn_free_blocks(fs, le64_get(x->address) + (uint64_t)first * x->record_blocks, blocks) < 0)
-			fs->error = -ENOMEM;
+			fs_give_up(fs, -ENOMEM, "freed space could not be noted");
 		break;
 	}
 	}

@@ -1,6 +1,7 @@
 /* Root records: the sealed body joined with raid/'s clear header. */
 #include "fs/core.h"
 
+#include <errno.h>
 #include <string.h>
 
 static uint8_t *body_of(uint8_t *record) { return record + ROOT_HEADER_BYTES; }
@@ -25,7 +26,11 @@ int root_body_open(const struct keys *keys, const uint8_t record[ROOT_BYTES], st
 		return r;
 	memcpy(copy, record, ROOT_BYTES);
 	r = root_open(keys, header.nonce, copy, ROOT_HEADER_BYTES, body_of(copy), ROOT_BODY_BYTES, tag_of(copy));
-	if (r == 0)
-		memcpy(ret_body, body_of(copy), sizeof *ret_body);
-	return r;
+	if (r < 0)
+		return r;
+	const struct root_body *body = (const struct root_body *)body_of(copy);
+	if (!bytes_zero(body->zero, sizeof body->zero) || !bytes_zero(body_of(copy) + sizeof *body, ROOT_BODY_BYTES - sizeof *body))
+		return -EBADMSG;
+	*ret_body = *body;
+	return 0;
 }

@@ -125,3 +125,43 @@ int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_ba
 	free(bytes);
 	return 0;
 }
+
+static int make_parity(struct fs *fs, const struct band *b, uint64_t row)
+{
+	unsigned column = band_parity_column(b, row);
+	struct iobuf *parity = iobuf_new(UNIT_BYTES), *there = iobuf_new(UNIT_BYTES);
+	int r = parity && there ? 0 : -ENOMEM;
+	SCOPED_LOCK(&fs->heal_lock);
+	if (r == 0)
+		r = array_rebuild_column(fs->array, b->id, row, column, parity);
+	if (r == 0 && (array_read_column(fs->array, b->id, row, column, there) < 0 || memcmp(parity->data, there->data, UNIT_BYTES)))
+		r = array_write_column(fs->array, b->id, row, column, parity);
+	iobuf_unref(parity);
+	iobuf_unref(there);
+	return r;
+}
+
+/* While mounting there are no trees yet to go by. */
+static int collect_row(struct fs *fs, const struct band *band, uint64_t row, struct live_list *list)
+{
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do
+		r = fs->file.root && fs->system.root ? rowlive_collect(fs, band, row, 1, list) : -ENOENT;
+	while (op_retry(&op, &r));
+	op_end(&op);
+	return r;
+}
+
+int rowlive_settle(struct fs *fs, const struct band *band, uint64_t row)
+{
+	struct live_list list = { 0 };
+	unsigned bad = 0;
+	int r = collect_row(fs, band, row, &list);
+	if (r == 0)
+		r = rowlive_verify(fs, &list, &bad);
+	if (r == 0 && list.count > 0 && bad == 0)
+		r = make_parity(fs, band, row);
+	free(list.items);
+	return r;
+}

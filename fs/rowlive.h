@@ -26,5 +26,8 @@ int rowlive_owners(struct fs *fs, const struct band *band, uint64_t first_row, c
 /* Reads and verifies everything in the list, healing what can be healed; no lock held, under the caller's pin. *ret_bad counts what
  * could not be had. */
 int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad);
+/* When everything that lives in the row verifies, its parity is made right if it is not. No lock held, under the caller's pin.  Does
+ * nothing to a row that no row item covers yet. */
+int rowlive_settle(struct fs *fs, const struct band *band, uint64_t row);
 
 #endif

@@ -15,14 +15,11 @@ int serialize_collect(struct fs *fs, struct node *root, uint64_t txn, struct dir
 {
 	if (root->txn != txn || root->placed)
 		return 0;
-	for (unsigned i = 0, left = root->level > 0 ? root->memory_refs : 0; left > 0; i++) {
-		struct node *child = branch_child(image_value(root->image, i, NULL));
-		if (!child)
-			continue;
-		int r = serialize_collect(fs, child, txn, nodes);
+	for (unsigned i = 0, left = root->level > 0 ? root->memory_refs : 0; left > 0; left--, i++) {
+		i = image_next_reference(root->image, i);
+		int r = serialize_collect(fs, branch_child(image_value(root->image, i, NULL)), txn, nodes);
 		if (r < 0)
 			return r;
-		left--;
 	}
 	struct node_list *list = &nodes->level[root->level];
 	struct node **slot = vector_add(&list->nodes, &list->count, &list->room, sizeof *slot);
@@ -74,21 +71,13 @@ static void join_extents(uint8_t *image)
 static void resolve_image(uint8_t *image, unsigned refs, uint8_t tree, uint64_t generation)
 {
 	unsigned level = image_level(image);
-	for (unsigned i = 0; refs > 0; i++) {
-		void *value = image_value(image, i, NULL);
-		if (level > 0) {
-			struct node *child = branch_child(value);
-			if (!child)
-				continue;
-			struct branch_value v = { .pointer = child->pointer };
-			memcpy(value, &v, sizeof v);
-		} else {
-			struct item item = { image_key(image, i), value, 0 };
-			if (item.key.type != ITEM_EXTENT || ((struct extent_item *)value)->kind != EXTENT_DIRTY)
-				continue;
-			record_resolve(record_of(&item), value);
-		}
-		refs--;
+	for (unsigned i = 0; refs > 0; refs--, i++) {
+		i = image_next_reference(image, i);
+		struct item item = { .value = image_value(image, i, NULL) };
+		if (level > 0)
+			*(struct branch_value *)item.value = (struct branch_value){ .pointer = branch_child(item.value)->pointer };
+		else
+			record_resolve(record_of(&item), (uint8_t *)item.value);
 	}
 	if (level == 0 && tree == TREE_FILE)
 		join_extents(image);
@@ -104,20 +93,13 @@ static void resolve_node(struct fs *fs, struct node *node, uint64_t generation)
 	memcpy(before, node->image, NODE_BYTES);
 	resolve_image(node->image, refs, node->tree, generation);
 	node->memory_refs = 0;
-	for (unsigned i = 0; refs > 0; i++) {
-		void *value = image_value(before, i, NULL);
-		struct item item = { image_key(before, i), value, 0 };
-		if (node->level > 0) {
-			struct node *child = branch_child(value);
-			if (!child)
-				continue;
-			node_unref(fs, child);
-		} else {
-			if (item.key.type != ITEM_EXTENT || ((struct extent_item *)value)->kind != EXTENT_DIRTY)
-				continue;
+	for (unsigned i = 0; refs > 0; refs--, i++) {
+		i = image_next_reference(before, i);
+		struct item item = { .value = image_value(before, i, NULL) };
+		if (node->level > 0)
+			node_unref(fs, branch_child(item.value));
+		else
 			record_detach(fs, record_of(&item));
-		}
-		refs--;
 	}
 }
 

@@ -1,3 +1,4 @@
+#include "fs/rowlive.h"
 #include "fs/store.h"
 
 #include <errno.h>
@@ -66,6 +67,7 @@ void store_unpin(struct fs *fs, struct store_pin *pin)
 {
 	pthread_mutex_lock(&fs->lock);
 	unpin_locked(fs, pin);
+	commit_release(fs);              /* what the pin held back may have to wait for no other commit */
 	pthread_mutex_unlock(&fs->lock);
 }
 
@@ -83,18 +85,13 @@ static int open_at(struct fs *fs, const struct sealed *s, const void *bytes, voi
 	return open_record(&fs->keys->data, s->nonce, s->index, s->ad, sizeof *s->ad, bytes, s->blocks * BLOCK_BYTES, s->tag, ret_plain);
 }
 
-/* Writes the record's own blocks, as rebuilt and verified, back to the column that gave something else. */
-static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
+/* Writes the record's own blocks, as rebuilt and verified, into the unit that gave something else. */
+static int heal_unit(struct fs *fs, const struct sealed *s, const struct band *b, uint64_t row, unsigned column, const uint8_t *good)
 {
-	const struct band *b = config_band(fs->config, address_band(s->address));
-	uint64_t row = band_row_of(b, s->address);
-	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b)), column = band_data_column(b, row, index);
-	unsigned member = b->columns[column].member;
-	if (fs->read_only || commit_open(fs) < 0)
-		return;
 	struct iobuf *unit = iobuf_new(UNIT_BYTES);
 	if (!unit)
-		return;
+		return -ENOMEM;
+	SCOPED_LOCK(&fs->heal_lock);
 	int r = array_read_column(fs->array, b->id, row, column, unit);
 	if (r < 0 && r != -ETIMEDOUT)    /* a read that hangs may still write to `unit` */
 		r = array_rebuild_column(fs->array, b->id, row, column, unit);
@@ -103,11 +100,29 @@ static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
 		r = array_write_column(fs->array, b->id, row, column, unit);
 	}
 	iobuf_unref(unit);
-	if (r < 0)
+	return r;
+}
+
+/* Heals a record, and then its row: where a whole unit was lost, its dead blocks and padding are wrong as well, and what the
+ * other columns have there could no longer be rebuilt.  Settling reads what else lives in the row, which may heal in
+ * turn: those inner ones leave the row to the outer. */
+static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
+{
+	static _Thread_local bool settling;
+	const struct band *b = config_band(fs->config, address_band(s->address));
+	uint64_t row = band_row_of(b, s->address);
+	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b)), column = band_data_column(b, row, index);
+	unsigned member = b->columns[column].member;
+	if (fs->read_only || commit_open(fs) < 0 || heal_unit(fs, s, b, row, column, good) < 0)
 		return;
 	array_count_healed(fs->array, member);
 	event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes of member %u from parity (band %u, row %llu)",
 		s->blocks * BLOCK_BYTES, member, b->id, (unsigned long long)row);
+	if (settling)
+		return;
+	settling = true;
+	rowlive_settle(fs, b, row);
+	settling = false;
 }
 
 static void report_unreadable(struct fs *fs, const struct sealed *s)
@@ -165,7 +180,7 @@ int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 
 static int read_pointer(struct fs *fs, const struct disk_pointer *p, const struct record_ad *ad, void *ret_image)
 {
-	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0)
+	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0 || !bytes_zero(p->zero, sizeof p->zero))
 		return -EUCLEAN;
 	struct sealed s = { le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ad };
 	return store_read(fs, &s, ret_image);

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define EARLY_BYTES (UINT64_C(8) << 20)
 #define WORK_INTERVAL_MS 1000
+#define FRUITLESS_MAX 8
 
 struct threads {
 	pthread_t commit, flush, work;
@@ -36,26 +36,24 @@ static struct timespec in_ms(unsigned ms)
 	return t;
 }
 
+static bool commit_is_wanted(const struct fs *fs) { return fs->commit_wanted > fs->durable; }
+
 static void *commit_main(void *arg)
 {
 	struct fs *fs = arg;
+	bool by_itself = fs->options.commit_interval_ms != UINT32_MAX;
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->stopping) {
-		bool wanted = fs->commit_wanted > fs->durable && fs->open->dirty && !fs->error;
-		if (!wanted && (!fs->open->dirty || fs->error || fs->options.commit_interval_ms == UINT32_MAX)) {
-			/* Somebody marks it dirty without a signal: look again now and then while there is nothing to do. */
-			struct timespec until = in_ms(fs->options.commit_interval_ms == UINT32_MAX ? 1000 : fs->options.commit_interval_ms);
-			pthread_cond_timedwait(&fs->wake_commit, &fs->lock, &until);
+		if (!fs->open->dirty || fs->error || (!by_itself && !commit_is_wanted(fs))) {
+			pthread_cond_wait(&fs->wake_commit, &fs->lock);
 			continue;
 		}
-		if (!wanted) {
-			struct timespec until = in_ms(fs->options.commit_interval_ms);
-			int r = 0;
-			while (r != ETIMEDOUT && !fs->stopping && fs->commit_wanted <= fs->durable)
-				r = pthread_cond_timedwait(&fs->wake_commit, &fs->lock, &until);
-			if (fs->stopping)
-				break;
-		}
+		struct timespec until = in_ms(fs->options.commit_interval_ms);
+		int r = 0;
+		while (r != ETIMEDOUT && !fs->stopping && !fs->error && !commit_is_wanted(fs))
+			r = pthread_cond_timedwait(&fs->wake_commit, &fs->lock, &until);
+		if (fs->stopping || fs->error)
+			continue;
 		pthread_mutex_unlock(&fs->lock);
 		commit_run(fs);
 		pthread_mutex_lock(&fs->lock);
@@ -64,29 +62,42 @@ static void *commit_main(void *arg)
 	return NULL;
 }
 
-static uint64_t early_bytes(const struct fs *fs)
-{
-	return fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
-}
-
 static void *flush_main(void *arg)
 {
 	struct fs *fs = arg;
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->stopping) {
-		if (fs->error || fs->open->record_bytes < early_bytes(fs)) {
-			struct timespec until = in_ms(WORK_INTERVAL_MS * 60);
-			pthread_cond_timedwait(&fs->wake_flush, &fs->lock, &until);
+		if (fs->error || fs->hold_early || fs->open->record_bytes < fs->early_bytes) {
+			pthread_cond_wait(&fs->wake_flush, &fs->lock);
 			continue;
 		}
 		pthread_mutex_unlock(&fs->lock);
-		int r = place_early(fs, early_bytes(fs));
+		int r = place_early(fs, fs->early_bytes);
 		pthread_mutex_lock(&fs->lock);
-		if (r < 0 && !fs->error)
-			fs->error = r;
+		if (r < 0)
+			fs_give_up(fs, r, "data could not be written");
 	}
 	pthread_mutex_unlock(&fs->lock);
 	return NULL;
+}
+
+/* Relocation before anybody has to wait for it.  An array that stays full while nobody changes anything comes to rest: each
+ * round's own commit would else give the next one something to move, for ever. */
+static int relocate_in_background(struct fs *fs)
+{
+	int r = 0;
+	pthread_mutex_lock(&fs->lock);
+	if (space_rows_low(fs) && !fs->error && !fs->relocating && fs->durable != fs->relocate_rest) {
+		int64_t before = space_rows_ahead(fs);
+		r = relocate_for_rows(fs);
+		fs->relocate_fruitless = space_rows_ahead(fs) > before ? 0 : fs->relocate_fruitless + 1;
+		if (fs->relocate_fruitless >= FRUITLESS_MAX) {
+			fs->relocate_fruitless = 0;
+			fs->relocate_rest = fs->durable;
+		}
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return r;
 }
 
 int fs_work(struct fs *fs)
@@ -94,12 +105,8 @@ int fs_work(struct fs *fs)
 	int r = catchup_step(fs);
 	if (r < 0 || fs->read_only)
 		return r;
-	pthread_mutex_lock(&fs->lock);
-	bool low = space_rows_low(fs) && !fs->error;
-	pthread_mutex_unlock(&fs->lock);
-	if (low && relocate_batch(fs) > 0)
-		return fs_sync(fs);
-	return r;
+	int e = relocate_in_background(fs);
+	return e < 0 ? e : r;
 }
 
 static void *work_main(void *arg)

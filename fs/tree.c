@@ -249,10 +249,8 @@ static unsigned count_memory_refs(const struct node *n)
 	unsigned refs = 0;
 	for (unsigned i = 0; i < image_count(n->image); i++) {
 		const void *value = image_value(n->image, i, NULL);
-		if (n->level > 0)
-			refs += branch_child(value) != NULL;
-		else if (image_key(n->image, i).type == ITEM_EXTENT)
-			refs += ((const struct extent_item *)value)->kind == EXTENT_DIRTY;
+		struct key key = image_key(n->image, i);
+		refs += n->level > 0 ? branch_child(value) != NULL : item_is_dirty_extent(&key, value);
 	}
 	return refs;
 }
@@ -289,17 +287,12 @@ static int split(struct fs *fs, struct tree *tree, struct path *path, unsigned l
 	return 0;
 }
 
-static bool is_dirty_extent(const struct key *key, const void *value)
-{
-	return key->type == ITEM_EXTENT && ((const struct extent_item *)value)->kind == EXTENT_DIRTY;
-}
-
 /* Removes item i of a leaf, with the reference that it may hold. */
 static void leaf_remove(struct fs *fs, struct node *leaf, unsigned i)
 {
 	struct item item;
 	item_at(leaf, i, &item);
-	struct record *record = is_dirty_extent(&item.key, item.value) ? record_of(&item) : NULL;
+	struct record *record = item_is_dirty_extent(&item.key, item.value) ? record_of(&item) : NULL;
 	image_remove(leaf->image, i);
 	if (record) {
 		leaf->memory_refs--;
@@ -311,7 +304,7 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 {
 	assert(bytes <= ITEM_VALUE_MAX);
 	struct path path;
-	bool found, dirty = is_dirty_extent(key, value);
+	bool found, dirty = item_is_dirty_extent(key, value);
 	if (dirty) {
 		struct item item = { *key, value, bytes };
 		record_attach(fs, record_of(&item));     /* before the old item's hold goes */
@@ -321,7 +314,7 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 	if (found) {
 		struct item item;
 		item_at(path.node[0], i, &item);
-		if (item.bytes == bytes && !dirty && !is_dirty_extent(&item.key, item.value)) {
+		if (item.bytes == bytes && !dirty && !item_is_dirty_extent(&item.key, item.value)) {
 			memcpy((void *)item.value, value, bytes);
 			return 0;
 		}

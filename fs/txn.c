@@ -48,7 +48,21 @@ void txn_free(struct txn *txn)
 
 void txn_mark_dirty(struct fs *fs)
 {
+	if (fs->open->dirty)
+		return;
 	fs->open->dirty = true;
+	pthread_cond_signal(&fs->wake_commit);
+}
+
+void fs_give_up(struct fs *fs, int error, const char *why)
+{
+	if (fs->error)
+		return;
+	fs->error = error;
+	event_report(&fs->options.events, EVENT_READ_ONLY, -1,
+		"%s (%s): the filesystem is read-only now; what was synced before is safe", why, strerror(-error));
+	pthread_cond_broadcast(&fs->progress);
+	pthread_cond_signal(&fs->wake_commit);
 }
 
 int txn_free_blocks(struct fs *fs, address from, uint32_t blocks)

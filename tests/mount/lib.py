@@ -104,7 +104,9 @@ class Scene:
             raise AssertionError("a sanitizer complained")
 
     def clean_up(self):
-        for mountpoint in reversed(self.mounts):
+        with open("/proc/self/mountinfo") as f:
+            mounted = [line.split()[4] for line in f]
+        for mountpoint in reversed([m for m in mounted if m.startswith(self.dir + "/")]):
             subprocess.run(["umount", "-l", mountpoint], stderr=subprocess.DEVNULL)
         self.end_daemons()
         for loop in self.loops:
@@ -183,8 +185,8 @@ class Scene:
         path = self.mountpoint(name)
         result = run("raid5cryptfs", *self.key_options(cipher), *options, *members, path, code=code, **kwargs)
         if code == 0:
-            check(os.path.ismount(path), "it is mounted")
             self.mounts.append(path)
+            check(os.path.ismount(path), "it is mounted")
         return result
 
     def umount(self, name="mnt"):
@@ -274,6 +276,7 @@ def need_root():
 def main(*tests):
     """Runs the test functions, each with a scene of its own."""
     sys.stdout.reconfigure(line_buffering=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))    # a test that is stopped cleans up too
     try:
         try:
             os.close(os.open("/dev/fuse", os.O_RDWR))

@@ -1,0 +1,543 @@
+"""Names, permissions and times: what POSIX and Linux promise of each call, with every error and side effect."""
+from posix_lib import *
+
+
+def chmod(m):
+    for kind in KINDS[:-1]:
+        make(kind, m + "n")
+        with Times(["n.c"], n=m + "n"):
+            os.chmod(m + "n", 0o111)
+        lib.check_equal(mode_of(m + "n"), 0o111, kind)
+        os.chown(m + "n", USER, USER)
+        expect_as(USER, None, os.chmod, m + "n", 0o640)
+        with Times([], n=m + "n"):
+            expect_as(OTHER, "EPERM", os.chmod, m + "n", 0o777)
+        os.symlink("n", m + "link")
+        os.chmod(m + "link", 0o123)
+        lib.check_equal(mode_of(m + "n"), 0o123, "through a symlink")
+        os.unlink(m + "link")
+        remove(m + "n")
+    touch(m + "f", 0o755)
+    for mode in [0o1755, 0o2755, 0o4755, 0o7777, 0o644]:
+        os.chmod(m + "f", mode)
+        lib.check_equal(mode_of(m + "f"), mode, "by root")
+    # setgid goes when the owner is not in the file's group.
+    os.chown(m + "f", USER, OTHER)
+    expect_as(USER, None, os.chmod, m + "f", 0o2755)
+    lib.check_equal(mode_of(m + "f"), 0o755, "not in the group")
+    expect_as(USER, None, os.chmod, m + "f", 0o2755, groups=[OTHER])
+    lib.check_equal(mode_of(m + "f"), 0o2755, "in the group")
+    expect_as(USER, None, os.chmod, m + "f", 0o1644)
+    lib.check_equal(mode_of(m + "f"), 0o1644, "sticky on a file")
+    for name, error in [("nothing", "ENOENT"), ("f/x", "ENOTDIR"), ("x" * 256, "ENAMETOOLONG"), ("./" * 2100, "ENAMETOOLONG")]:
+        expect(error, os.chmod, m + name, 0o644)
+        expect(error, os.chown, m + name, 0, 0)
+        expect(error, os.truncate, m + name, 0)
+        expect(error, os.unlink, m + name)
+        expect(error, os.rmdir, m + name)
+        expect(error, os.link, m + name, m + "new")
+        expect(error, os.rename, m + name, m + "new")
+        expect(error, os.stat, m + name)
+        expect(error, os.utime, m + name)
+    make("dir", m + "closed", 0o700)
+    touch(m + "closed/f")
+    expect_as(USER, "EACCES", os.chmod, m + "closed/f", 0o644)
+    expect_as(USER, "EACCES", os.stat, m + "closed/f")
+    expect_as(USER, "EACCES", os.unlink, m + "closed/f")
+    expect_as(USER, "EACCES", os.truncate, m + "closed/f", 0)
+    expect_as(USER, "EACCES", os.listdir, m + "closed")
+
+
+def chown(m):
+    for kind in KINDS:
+        make(kind, m + "n")
+        with Times(["n.c"], n=m + "n"):
+            os.lchown(m + "n", 123, 456)
+        st = os.lstat(m + "n")
+        lib.check_equal((st.st_uid, st.st_gid), (123, 456), kind)
+        with Times(["n.c"], n=m + "n"):
+            os.lchown(m + "n", USER, USER)
+        expect_as(USER, "EPERM", os.lchown, m + "n", OTHER, -1)
+        expect_as(USER, "EPERM", os.lchown, m + "n", -1, OTHER)
+        expect_as(OTHER, "EPERM", os.lchown, m + "n", OTHER, -1)
+        expect_as(USER, None, os.lchown, m + "n", USER, OTHER, groups=[OTHER])
+        lib.check_equal(os.lstat(m + "n").st_gid, OTHER, "to a group of the owner's")
+        expect_as(USER, None, os.lchown, m + "n", -1, -1)
+        remove(m + "n")
+    # suid and sgid.
+    for uid, before, after in [(USER, 0o6555, 0o555), (USER, 0o6550, 0o550), (0, 0o6555, 0o555), (USER, 0o2644, None), (USER, 0o4644, 0o644)]:
+        touch(m + "s")
+        os.chown(m + "s", USER, USER)
+        os.chmod(m + "s", before)
+        expect_as(uid, None, os.chown, m + "s", USER, OTHER, groups=[OTHER])
+        got = mode_of(m + "s")
+        lib.check(got == after if after is not None else got in (0o2644, 0o644), f"{before:o} by {uid} to {got:o}")
+        os.unlink(m + "s")
+    make("dir", m + "d", 0o755)
+    os.chmod(m + "d", 0o6755)
+    os.chown(m + "d", USER, USER)
+    lib.check_equal(mode_of(m + "d"), 0o6755, "of a directory they stay")
+    touch(m + "f")
+    os.symlink("f", m + "link")
+    os.chown(m + "link", 7, 8)
+    lib.check_equal((os.stat(m + "f").st_uid, os.lstat(m + "link").st_uid), (7, 0), "chown follows, lchown does not")
+
+
+def link(m):
+    for kind in KINDS:
+        if kind == "dir":
+            continue
+        make(kind, m + "n")
+        make("dir", m + "d", 0o755)
+        with Times(["n.c", "d.m", "d.c"], n=m + "n", d=m + "d"):
+            os.link(m + "n", m + "d/l", follow_symlinks=False)
+        lib.check_equal([os.lstat(m + "n").st_nlink, os.lstat(m + "d/l").st_nlink], [2, 2], kind)
+        lib.check_equal(os.lstat(m + "n").st_ino, os.lstat(m + "d/l").st_ino, "the same inode")
+        with Times([], n=m + "n", d=m + "d"):
+            expect("EEXIST", os.link, m + "n", m + "d/l", follow_symlinks=False)
+        with Times(["n.c"], n=m + "n", d=m + "d"):
+            os.lchown(m + "n", 5, 6)
+        lib.check_equal(os.lstat(m + "d/l").st_uid, 5, "a change is seen under both names")
+        with Times(["l.c"], l=m + "d/l"):
+            os.unlink(m + "n")
+        lib.check_equal(os.lstat(m + "d/l").st_nlink, 1, "one link left")
+        os.unlink(m + "d/l")
+        os.rmdir(m + "d")
+    make("dir", m + "d", 0o755)
+    expect("EPERM", os.link, m + "d", m + "e")
+    os.chown(m + "d", USER, USER)
+    expect_as(USER, "EPERM", os.link, m + "d", m + "d/e")
+    touch(m + "f")
+    os.chown(m + "f", USER, USER)
+    expect_as(USER, "EACCES", os.link, m + "f", m + "g")
+    expect("ENOENT", os.link, m + "nothing", m + "g")
+    expect("ENOENT", os.link, m + "f", m + "nothing/g")
+    expect("ENOTDIR", os.link, m + "f", m + "f/g")
+    expect("ENAMETOOLONG", os.link, m + "f", m + "g" * 256)
+    expect("EXDEV", os.link, m + "f", "/dev/shm/x")
+    os.symlink("loop", m + "loop")
+    for act in [lambda p: os.link(p, m + "g"), lambda p: os.link(m + "f", p), os.mkdir, os.stat, os.unlink, os.rmdir, os.listdir,
+                lambda p: os.truncate(p, 0), lambda p: os.rename(p, m + "g"), lambda p: os.rename(m + "f", p), os.mkfifo,
+                lambda p: os.symlink("x", p), lambda p: os.chmod(p, 0o600), lambda p: open_close(p, os.O_RDONLY | os.O_CREAT)]:
+        expect("ELOOP", act, m + "loop/x")
+    expect("ELOOP", open_close, m + "loop", os.O_RDONLY)
+    for name in ["/", "/.", "/.."]:
+        lib.check(result_of(os.link, m + "f", m + "d" + name) == "EEXIST", "onto dots")
+
+
+def unlink(m):
+    for kind in KINDS:
+        if kind == "dir":
+            continue
+        make(kind, m + "n")
+        with Times(["d.m", "d.c"], d=m):
+            os.unlink(m + "n")
+        expect("ENOENT", os.lstat, m + "n")
+    make("dir", m + "d")
+    expect("EISDIR", os.unlink, m + "d")
+    touch(m + "f")
+    expect("ENOTDIR", os.unlink, m + "f/x")
+    # The sticky bit: the owner of the directory or of the file may.
+    os.chmod(m + "d", 0o1777)
+    for kind in KINDS:
+        for directory_owner, owner, who, wanted in [(USER, USER, USER, None), (USER, OTHER, USER, None), (OTHER, USER, USER, None),
+                                                    (OTHER, OTHER, USER, "EPERM"), (0, OTHER, USER, "EPERM"), (0, USER, USER, None)]:
+            os.chown(m + "d", directory_owner, directory_owner)
+            make(kind, m + "d/n")
+            os.lchown(m + "d/n", owner, owner)
+            expect_as(who, wanted, os.rmdir if kind == "dir" else os.unlink, m + "d/n")
+            if wanted:
+                expect_as(who, wanted, os.rename, m + "d/n", m + "d/o")
+                remove(m + "d/n")
+    # Open files live on.
+    fd = os.open(m + "open", os.O_CREAT | os.O_RDWR)
+    os.write(fd, b"hello")
+    os.link(m + "open", m + "second")
+    os.unlink(m + "second")
+    with Times(["f.c"], f=fd):
+        os.unlink(m + "open")
+    lib.check_equal((os.fstat(fd).st_nlink, os.fstat(fd).st_size), (0, 5), "unlinked and open")
+    os.write(fd, b"x" * 100000)
+    lib.check_equal(os.pread(fd, 10, 100000), b"xxxxx", "written after it")
+    os.ftruncate(fd, 3)
+    lib.check_equal(os.pread(fd, 10, 0), b"hel", "truncated")
+    os.fchmod(fd, 0o700)
+    lib.check_equal(os.fstat(fd).st_mode & 0o777, 0o700, "changed")
+    expect("ENOENT", link_open, fd, m + "back")
+    os.fsync(fd)
+    touch(m + "open", 0o600, b"other")
+    lib.check_equal(os.pread(fd, 10, 0), b"hel", "a new file of that name is another")
+    lib.check(os.fstat(fd).st_ino != os.stat(m + "open").st_ino, "another inode")
+    os.close(fd)
+    if result_of(open_close, m, os.O_TMPFILE | os.O_RDWR) != "ENOTSUP":
+        fd = os.open(m, os.O_TMPFILE | os.O_RDWR, 0o640)
+        os.write(fd, b"t")
+        lib.check_equal(os.fstat(fd).st_nlink, 0, "a file without a name")
+        link_open(fd, m + "tmp")
+        os.close(fd)
+        lib.check_equal((read(m + "tmp"), os.stat(m + "tmp").st_nlink, mode_of(m + "tmp")), (b"t", 1, 0o640), "it got a name")
+    expect("ENOTEMPTY" if not os.path.ismount(m) else "EBUSY", os.rmdir, m)
+
+
+def rename(m):
+    for kind in KINDS:
+        make(kind, m + "n")
+        ino = os.lstat(m + "n").st_ino
+        make("dir", m + "d", 0o755)
+        with Times(["n.m", "n.c", "d.m", "d.c"], n=m, d=m + "d"):
+            os.rename(m + "n", m + "d/o")
+        lib.check_equal(os.lstat(m + "d/o").st_ino, ino, kind)
+        expect("ENOENT", os.lstat, m + "n")
+        with Times(["o.c"], o=m + "d/o"):
+            os.rename(m + "d/o", m + "d/p") or os.rename(m + "d/p", m + "d/o")
+        lib.check_equal(os.lstat(m).st_nlink, 3, "links of the parent")
+        lib.check_equal(os.lstat(m + "d").st_nlink, 3 if kind == "dir" else 2, "links of the new parent")
+        # Onto something.
+        for target in KINDS:
+            make(target, m + "t")
+            fits = (kind == "dir") == (target == "dir")
+            keep = os.open(m + "t", os.O_PATH | os.O_NOFOLLOW)
+            if fits:
+                with Times(["t.c"] if target != "dir" else ["t.c"], t=keep):
+                    os.rename(m + "d/o", m + "t")
+                lib.check_equal(os.fstat(keep).st_nlink, 0, "the replaced one has no link")
+                lib.check_equal(os.lstat(m + "t").st_ino, ino, f"{kind} replaces {target}")
+                os.rename(m + "t", m + "d/o")
+            else:
+                expect("ENOTDIR" if kind == "dir" else "EISDIR", os.rename, m + "d/o", m + "t")
+                remove(m + "t")
+            os.close(keep)
+        remove(m + "d/o")
+        os.rmdir(m + "d")
+    touch(m + "a")
+    os.link(m + "a", m + "b")
+    with Times([], a=m + "a", d=m):
+        os.rename(m + "a", m + "b")
+    lib.check_equal(os.stat(m + "a").st_nlink, 2, "two names of one file: nothing happens")
+    os.rename(m + "a", m + "a")
+    os.makedirs(m + "x/y/z")
+    touch(m + "x/f")
+    expect("EINVAL", os.rename, m + "x", m + "x/y/z/x")
+    expect("EINVAL", os.rename, m + "x", m + "x/y")
+    expect("ENOTEMPTY", os.rename, m + "x/y/z", m + "x")
+    os.mkdir(m + "empty")
+    expect("ENOTEMPTY", os.rename, m + "empty", m + "x")
+    os.rename(m + "x/y/z", m + "empty")
+    expect("ENOENT", os.rename, m + "nothing", m + "b")
+    expect("ENOENT", os.rename, m + "b", m + "nothing/b")
+    expect("ENOTDIR", os.rename, m + "b", m + "a/b")
+    expect("ENAMETOOLONG", os.rename, m + "b", m + "b" * 256)
+    expect("EXDEV", os.rename, m + "b", "/dev/shm/x")
+    for name in ["x/.", "x/.."]:
+        lib.check(result_of(os.rename, m + name, m + "q") in ("EINVAL", "EBUSY"), "dots")
+        lib.check(result_of(os.rename, m + "empty", m + name) in ("EINVAL", "EBUSY", "ENOTEMPTY"), "onto dots")
+    expect("ENOTDIR", os.rename, m + "a", m + "new/")
+    # ".." of a moved directory.
+    os.rename(m + "x/y", m + "empty/y")
+    lib.check_equal(os.stat(m + "empty/y/..").st_ino, os.stat(m + "empty").st_ino, "..")
+    lib.check_equal([os.stat(m + "x").st_nlink, os.stat(m + "empty").st_nlink], [2, 3], "links")
+    # A directory that one may not write cannot be moved to another one (".." would change).
+    for name in ["p", "q"]:
+        make("dir", m + name, 0o777)
+    make("dir", m + "p/c", 0o555)
+    os.chown(m + "p/c", OTHER, OTHER)
+    expect_as(USER, "EACCES", os.rename, m + "p/c", m + "q/c")
+    expect_as(USER, None, os.rename, m + "p/c", m + "p/e")
+    # Sticky target directory: who owns what is replaced.
+    os.chmod(m + "q", 0o1777)
+    for owner, wanted in [(USER, None), (OTHER, "EPERM")]:
+        touch(m + "p/s")
+        os.chown(m + "p/s", USER, USER)
+        touch(m + "q/t")
+        os.chown(m + "q/t", owner, owner)
+        expect_as(USER, wanted, os.rename, m + "p/s", m + "q/t")
+
+
+def rename_flags(m):
+    touch(m + "a", 0o644, b"a")
+    os.makedirs(m + "d/e")
+    touch(m + "d/f", 0o644, b"f")
+    expect("EEXIST", renameat2, m + "a", m + "d", RENAME_NOREPLACE)
+    expect("EEXIST", renameat2, m + "a", m + "a", RENAME_NOREPLACE)
+    with Times(["a.c", "e.c", "d.m", "d.c", "m.m", "m.c"], a=os.open(m + "a", os.O_PATH), e=os.open(m + "d/e", os.O_PATH), d=m + "d", m=m):
+        renameat2(m + "a", m + "d/e", RENAME_EXCHANGE)
+    lib.check_equal(read(m + "d/e"), b"a", "exchanged")
+    lib.check(os.path.isdir(m + "a"), "a file for a directory")
+    lib.check_equal([os.stat(m + "d").st_nlink, os.stat(m).st_nlink], [2, 4], "links")
+    lib.check_equal(os.stat(m + "a/..").st_ino, os.stat(m).st_ino, "..")
+    expect("ENOENT", renameat2, m + "a", m + "nothing", RENAME_EXCHANGE)
+    os.mkdir(m + "a/deep")
+    expect("EINVAL", renameat2, m + "a", m + "a/deep", RENAME_EXCHANGE)
+    expect("EINVAL", renameat2, m + "a/deep", m + "a", RENAME_EXCHANGE)
+    expect("EINVAL", renameat2, m + "a", m + "b", RENAME_EXCHANGE | RENAME_NOREPLACE)
+    renameat2(m + "a", m + "b", RENAME_NOREPLACE)
+
+
+def make_things(m):
+    makers = {"mkdir": os.mkdir, "mkfifo": os.mkfifo, "open": lambda p, mode: open_close(p, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode),
+              "mknod": lambda p, mode: os.mknod(p, stat.S_IFSOCK | mode), "char": lambda p, mode: os.mknod(p, stat.S_IFCHR | mode, 0x12345)}
+    old = os.umask(0)
+    touch(m + "f")
+    for name, act in makers.items():
+        with Times(["m.m", "m.c"], m=m):
+            act(m + "n", 0o751)
+        lib.check_equal(mode_of(m + "n"), 0o751, name)
+        st = os.lstat(m + "n")
+        lib.check_equal(st.st_atime_ns, st.st_mtime_ns, "all times are one")
+        expect("EEXIST", act, m + "n", 0o700)
+        remove(m + "n")
+        for umask, wanted in [(0o77, 0o700), (0o22, 0o755), (0o777, 0)]:
+            os.umask(umask)
+            act(m + "n", 0o777)
+            lib.check_equal(mode_of(m + "n"), wanted, f"{name} with umask {umask:o}")
+            remove(m + "n")
+        os.umask(0)
+        expect("ENOENT", act, m + "nothing/n", 0o700)
+        expect("ENOTDIR", act, m + "f/n", 0o700)
+        expect("ENAMETOOLONG", act, m + "n" * 256, 0o700)
+        act(m + "n" * 255, 0o700)
+        remove(m + "n" * 255)
+        expect_as(USER, "EACCES", act, m + "n", 0o700)
+        for kind in KINDS:
+            make(kind, m + "n")
+            expect("EEXIST", act, m + "n", 0o700)
+            remove(m + "n")
+        # Owner and group; a setgid directory hands its group on.
+        make("dir", m + "d", 0o777)
+        if name == "char":
+            expect_as(USER, "EPERM", act, m + "d/n", 0o644)
+            os.rmdir(m + "d")
+            continue
+        expect_as(USER, None, act, m + "d/n", 0o644, gid=OTHER)
+        st = os.lstat(m + "d/n")
+        lib.check_equal((st.st_uid, st.st_gid), (USER, OTHER), name)
+        remove(m + "d/n")
+        os.chown(m + "d", -1, 1234)
+        os.chmod(m + "d", 0o2777)
+        expect_as(USER, None, act, m + "d/n", 0o2755)
+        st = os.lstat(m + "d/n")
+        lib.check_equal((st.st_uid, st.st_gid), (USER, 1234), f"{name} in a setgid directory")
+        lib.check_equal(st.st_mode & 0o7777, 0o2755 if name == "mkdir" else 0o755, f"{name}: setgid of a foreign group")
+        remove(m + "d/n")
+        os.rmdir(m + "d")
+    os.umask(old)
+    os.mknod(m + "device", stat.S_IFBLK | 0o600, os.makedev(4095, 1048575))
+    lib.check_equal(os.stat(m + "device").st_rdev, os.makedev(4095, 1048575), "the largest device number")
+
+
+def symlink(m):
+    with Times(["m.m", "m.c"], m=m):
+        os.symlink("target", m + "l")
+    lib.check_equal((os.lstat(m + "l").st_size, mode_of(m + "l")), (6, 0o777), "size and mode")
+    expect("EEXIST", os.symlink, "x", m + "l")
+    for n in [1, 59, 60, 100, 1000, 2000, 4000, 4094, 4095]:
+        os.symlink("t" * n, m + f"l{n}")
+        lib.check_equal((os.readlink(m + f"l{n}"), os.lstat(m + f"l{n}").st_size), ("t" * n, n), "a long target")
+    expect("ENAMETOOLONG", os.symlink, "t" * 4096, m + "toolong")
+    expect("ENOENT", os.symlink, "", m + "empty")
+    expect("EINVAL", os.readlink, m)
+    expect("ENOENT", os.stat, m + "l")
+    os.symlink(".", m + "here")
+    expect("EISDIR", os.unlink, m + "here/") if result_of(os.unlink, m + "here/") == "EISDIR" else expect("ENOTDIR", os.unlink, m + "here/")
+    expect("ENOTDIR", os.rmdir, m + "here")
+    lib.check_equal(os.stat(m + "here/" * 39 + "l4095", follow_symlinks=False).st_size, 4095, "39 symlinks")
+    expect("ELOOP", os.lstat, m + "here/" * 41)
+    expect_as(USER, "EACCES", os.symlink, "x", m + "new")
+
+
+def open_calls(m):
+    touch(m + "f", 0o644, b"0123456789")
+    expect("EEXIST", open_close, m + "f", os.O_CREAT | os.O_EXCL)
+    os.symlink("f", m + "l")
+    os.symlink("nothing", m + "dangling")
+    expect("EEXIST", open_close, m + "l", os.O_CREAT | os.O_EXCL)
+    expect("EEXIST", open_close, m + "dangling", os.O_CREAT | os.O_EXCL)
+    expect("ELOOP", open_close, m + "l", os.O_NOFOLLOW)
+    expect("ENOENT", open_close, m + "nothing", os.O_RDONLY)
+    os.mkdir(m + "d")
+    for flags in [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_CREAT]:
+        expect("EISDIR", open_close, m + "d", flags)
+    expect("ENOTDIR", open_close, m + "f", os.O_DIRECTORY)
+    expect("ENOTDIR", open_close, m + "f/x", os.O_CREAT)
+    os.mkfifo(m + "fifo")
+    expect("ENXIO", open_close, m + "fifo", os.O_WRONLY | os.O_NONBLOCK)
+    os.mknod(m + "socket", stat.S_IFSOCK | 0o600)
+    expect("ENXIO", open_close, m + "socket", os.O_RDONLY)
+    with Times(["f.m", "f.c"], f=m + "f"):
+        open_close(m + "f", os.O_WRONLY | os.O_TRUNC)
+    lib.check_equal(os.stat(m + "f").st_size, 0, "truncated")
+    with Times(["f.m", "f.c"], f=m + "f"):
+        open_close(m + "f", os.O_WRONLY | os.O_TRUNC)          # also when it is empty
+    with Times([], f=m + "f", m=m):
+        open_close(m + "f", os.O_CREAT | os.O_WRONLY)
+    os.chmod(m + "f", 0)
+    for flags in [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC]:
+        expect_as(USER, "EACCES", open_close, m + "f", flags)
+    os.chmod(m + "f", 0o444)
+    expect_as(USER, "EACCES", open_close, m + "f", os.O_WRONLY)
+    expect_as(USER, None, open_close, m + "f", os.O_RDONLY)
+    expect_as(USER, "EPERM", open_close, m + "f", os.O_RDONLY | os.O_NOATIME)
+    # A file made without the permission to write is writable to its maker.
+    fd = os.open(m + "readonly", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0)
+    os.write(fd, b"x")
+    os.close(fd)
+    make("dir", m + "public", 0o777)
+
+    def read_only_made():
+        fd = os.open(m + "public/r", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o400)
+        os.write(fd, b"x")
+        os.close(fd)
+    expect_as(USER, None, read_only_made)
+    # A running program.
+    import shutil
+    import subprocess
+    shutil.copy("/bin/sleep", m + "sleep")
+    os.chmod(m + "sleep", 0o755)
+    process = subprocess.Popen([m + "sleep", "60"])
+    try:
+        lib.wait_for(lambda: os.readlink(f"/proc/{process.pid}/exe") == os.path.realpath(m + "sleep"), "it runs")
+        expect("ETXTBSY", open_close, m + "sleep", os.O_WRONLY)
+        expect("ETXTBSY", os.truncate, m + "sleep", 0)
+    finally:
+        process.kill()
+        process.wait()
+    # Paths.
+    os.chdir(m)
+    deep = []
+    for i in range(20):
+        name = f"{i:02}" + "d" * 250
+        deep.append(name)
+        os.mkdir(name)
+        os.chdir(name)
+    touch("bottom")
+    os.chdir("/")
+    path = m.rstrip("/") + "/" + "/".join(deep)
+    expect("ENAMETOOLONG", os.stat, path)
+    cut = (m.rstrip("/") + "/" + "./" * 4096)[:4095]
+    cut = cut[:-1] + "." if cut[-1] == "/" else cut
+    lib.check_equal((len(cut), stat.S_ISDIR(os.stat(cut).st_mode)), (4095, True), "a path of 4095 bytes")
+    expect("ENAMETOOLONG", os.stat, cut + "/")
+    fds = [os.open(m, os.O_RDONLY)]
+    for name in deep:
+        fds.append(os.open(name, os.O_RDONLY, dir_fd=fds[-1]))
+    os.unlink("bottom", dir_fd=fds[-1])
+    for i in reversed(range(20)):
+        os.rmdir(deep[i], dir_fd=fds[i])
+    for fd in fds:
+        os.close(fd)
+
+
+def directories(m):
+    os.mkdir(m + "d")
+    touch(m + "f")
+    with Times(["m.m", "m.c"], m=m):
+        os.mkdir(m + "e")
+    with Times(["m.m", "m.c"], m=m):
+        os.rmdir(m + "e")
+    touch(m + "d/f")
+    expect("ENOTEMPTY", os.rmdir, m + "d")
+    expect("ENOTDIR", os.rmdir, m + "f")
+    expect("EINVAL", os.rmdir, m + "d/.")
+    expect("ENOTEMPTY", os.rmdir, m + "d/..")
+    lib.check_equal([os.stat(m + "d/.").st_ino, os.stat(m + "d/..").st_ino], [os.stat(m + "d").st_ino, os.stat(m).st_ino], ". and ..")
+    # A working directory that is gone.
+    os.mkdir(m + "gone")
+    os.chdir(m + "gone")
+    here = os.open(".", os.O_RDONLY)
+    with Times(["m.m", "m.c"], m=m):
+        os.rmdir(m + "gone")
+    lib.check_equal(os.fstat(here).st_nlink, 0, "no links")
+    for act in [lambda: os.mkdir("x"), lambda: touch("x"), lambda: os.stat("x"), lambda: os.symlink("a", "x"), os.getcwd,
+                lambda: os.link(m + "f", "x"), lambda: os.rename(m + "f", "x"), lambda: os.mkfifo("x")]:
+        expect("ENOENT", act)
+    expect([], os.listdir, here)
+    stat.S_ISDIR(os.stat(".").st_mode)
+    os.chdir("/")
+    os.close(here)
+    # Names are bytes.
+    names = [b"a\n", b"\xff\xfe", "ä".encode(), b" ", b"...", b"-", b"*", b"x" * 255, bytes(range(1, 47)), b"A", b"a"]
+    os.mkdir(m + "names")
+    for name in names:
+        os.close(os.open(os.path.join(m.encode(), b"names", name), os.O_CREAT | os.O_EXCL))
+    lib.check_equal(sorted(os.listdir(m.encode() + b"names")), sorted(names), "names of any bytes")
+
+
+def huge_directory(m):
+    os.mkdir(m + "d")
+    names = {f"{i:05}" for i in range(6000)}
+    for name in names:
+        open_close(m + "d/" + name, os.O_CREAT | os.O_WRONLY)
+    # Deleting while reading loses and repeats nothing.
+    seen = []
+    with os.scandir(m + "d") as entries:
+        for entry in entries:
+            seen.append(entry.name)
+            lib.check(entry.is_file(follow_symlinks=False), "the type")
+            lib.check_equal(entry.inode(), os.lstat(entry.path).st_ino, "the inode number in a listing")
+            os.unlink(entry.path)
+    lib.check_equal((len(seen), set(seen)), (6000, names), "each once")
+    lib.check_equal(os.listdir(m + "d"), [], "all gone")
+    # telldir and seekdir.
+    libc.opendir.restype = libc.readdir64.restype = ctypes.c_void_p
+    libc.telldir.restype = ctypes.c_long
+    for i in range(1000):
+        touch(m + f"d/{i}")
+    d = ctypes.c_void_p(libc.opendir((m + "d").encode()))
+
+    def entry():
+        p = libc.readdir64(d)
+        return ctypes.string_at(p + 19).decode() if p else None
+    order, places = [], []
+    while True:
+        place = libc.telldir(d)
+        name = entry()
+        if name is None:
+            break
+        order.append(name)
+        places.append(place)
+    lib.check_equal(len(set(order)), 1002, "with . and ..")
+    for i in [0, 1, 2, 500, 1001, 3]:
+        libc.seekdir(d, ctypes.c_long(places[i]))
+        lib.check_equal(entry(), order[i], "after seekdir")
+    # Also when entries were deleted and made: what stayed is found from the same place.
+    for name in order[:600:2]:
+        if name not in (".", ".."):
+            os.unlink(m + "d/" + name)
+    for i in range(300):
+        touch(m + f"d/new{i}")
+    libc.seekdir(d, ctypes.c_long(places[601]))
+    rest = []
+    while (name := entry()) is not None:
+        rest.append(name)
+    lib.check_equal([n for n in rest if not n.startswith("new")], order[601:], "what stayed, in the same order")
+    libc.rewinddir(d)
+    found = []
+    while (name := entry()) is not None:
+        found.append(name)
+    lib.check_equal(sorted(found), sorted(os.listdir(m + "d") + [".", ".."]), "after rewinddir")
+    libc.closedir(d)
+
+
+def access(m):
+    touch(m + "f")
+    os.chown(m + "f", USER, OTHER)
+    for mode, owner, group, other in [(0o700, 7, 0, 0), (0o070, 0, 7, 0), (0o007, 0, 0, 7), (0o421, 4, 2, 1), (0o124, 1, 2, 4)]:
+        os.chmod(m + "f", mode)
+        for want in range(1, 8):
+            expect_as(USER, owner & want == want, os.access, m + "f", want)
+            expect_as(1000, group & want == want, os.access, m + "f", want, groups=[OTHER])
+            expect_as(1000, other & want == want, os.access, m + "f", want)
+    os.chmod(m + "f", 0o600)
+    lib.check_equal((os.access(m + "f", os.R_OK | os.W_OK), os.access(m + "f", os.X_OK)), (True, False), "root")
+    os.chmod(m + "f", 0o4755)
+    lib.check_equal(os.stat(m + "f").st_mode & 0o7777, 0o4755, "suid")
+    expect_as(USER, None, os.utime, m + "f")
+    expect_as(1000, "EACCES", os.utime, m + "f")
+    expect_as(1000, "EPERM", os.utime, m + "f", (1, 2))
+    os.chmod(m + "f", 0o666)
+    expect_as(1000, None, os.utime, m + "f")
+    expect_as(1000, "EPERM", os.utime, m + "f", (1, 2))
+
+
+if __name__ == "__main__":
+    run_tests(chmod, chown, link, unlink, rename, rename_flags, make_things, symlink, open_calls, directories, huge_directory, access)
