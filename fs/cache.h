@@ -30,6 +30,7 @@ struct node {
 	bool placed;                     /* pointer is valid */
 	bool cached;
 	unsigned memory_refs;            /* items that refer to a child node or a record in memory */
+	struct key bound;                /* its separator in its parent, noted by the commit: leads to it even if it is empty */
 	struct disk_pointer pointer;
 	uint8_t *image;                  /* NODE_BYTES */
 };

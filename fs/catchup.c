@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_ITEMS 64            /* row items looked at in one step */
+#define STEP_ITEMS 4096          /* row items looked at in one step, which ends with a flush of all members */
 #define STEP_ROWS 256            /* rows repaired in one step, about */
 #define RETRY_FIRST_NS (10 * INT64_C(1000000000))
 #define RETRY_MOST_NS (3600 * INT64_C(1000000000))
@@ -36,9 +36,23 @@ static int column_of(const struct band *b, unsigned member)
 	return -1;
 }
 
+/* Are all others in sync? One that is in sync and may lack something needs them to be made from: else it waits, and its tags
+ * decide. */
+static bool others_in_sync(struct fs *fs, unsigned member)
+{
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		if (m != member && (s.state == MEMBER_OUT || s.state == MEMBER_FILLING))
+			return false;
+	}
+	return true;
+}
+
 /* Makes units of the rows anew from the other columns, where they differ: the member's, when it is filling.  One that is in
  * sync was read as it lies there, so every live record of the row verified or was healed; what else may be wrong of the row
- * is parity, on whatever member: the others may be no newer than this one. */
+ * is parity, on whatever member: the others may be no newer than this one.  A row in which another member has a bad sector
+ * stays as it is, or the gap would never close: what lives in it verified, and is healed when it is read. */
 static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
 {
 	int own = column_of(b, t->member), r = 0;
@@ -47,7 +61,12 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 		r = -ENOMEM;
 	for (uint64_t i = row; i < row + count && r == 0; i++) {
 		unsigned column = t->filling ? (unsigned)own : band_parity_column(b, i);
+		SCOPED_LOCK(&fs->heal_lock);
 		r = array_rebuild_column(fs->array, b->id, i, column, unit);
+		if (r == -EIO && others_in_sync(fs, t->member)) {
+			r = 0;
+			continue;
+		}
 		if (r == 0 && !t->filling && array_read_column(fs->array, b->id, i, column, there) == 0
 			&& !memcmp(unit->data, there->data, UNIT_BYTES))
 			continue;
@@ -233,6 +252,9 @@ static int fill_step(struct fs *fs, const struct target *t)
 	if (r == 0)
 		return close_gap(fs, t->member) < 0 ? -EIO : 1;
 	array_gap_advance(fs->array, t->member, row_to_address(fs, cursor));
+	pthread_mutex_lock(&fs->lock);
+	txn_mark_dirty(fs);              /* so that a root keeps the position, also where nobody else writes */
+	pthread_mutex_unlock(&fs->lock);
 	return 1;
 }
 
@@ -290,18 +312,6 @@ static bool due(struct fs *fs, unsigned member)
 	if (retry->delay_ns > RETRY_MOST_NS)
 		retry->delay_ns = RETRY_MOST_NS;
 	retry->not_before_ns = now + retry->delay_ns;
-	return true;
-}
-
-/* One that is in sync and may lack something needs all others to be made from: else it waits, and its tags decide. */
-static bool others_in_sync(struct fs *fs, unsigned member)
-{
-	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
-		struct member_status s;
-		array_member_status(fs->array, m, &s);
-		if (m != member && (s.state == MEMBER_OUT || s.state == MEMBER_FILLING))
-			return false;
-	}
 	return true;
 }
 

@@ -286,6 +286,9 @@ static int update_bitmaps(struct commit *c)
 		r = free_old_pending(fs);
 	if (r == 0)
 		r = enter_runs(fs, c->txn->runs, c->txn->run_count, c->txn->generation);
+	pthread_mutex_lock(&fs->lock);
+	c->txn->placed_blocks = 0;       /* they count as live now */
+	pthread_mutex_unlock(&fs->lock);
 	if (r == 0)
 		r = clear_all(c);
 	if (r < 0)

@@ -53,6 +53,7 @@ struct txn {
 	struct list records;             /* dirty, not yet being placed; struct record.link */
 	uint64_t record_bytes;           /* of those */
 	unsigned placing;                /* placements under way that began in this transaction */
+	uint64_t placed_blocks;          /* of records placed early: no longer dirty memory, and not yet in the bitmaps */
 	struct run *runs; size_t run_count, run_room;
 	struct freed *freed; size_t freed_count, freed_room;
 	struct freed_later *later; size_t later_count, later_room;

@@ -191,6 +191,8 @@ static void finish(struct place *p, struct txn *txn, int r)
 		struct record *record = p->items[i].record;
 		record->address = pack_address(&p->pack, p->items[i].unit) + p->items[i].block;
 		record->state = RECORD_PLACED;
+		if (txn == fs->open)
+			txn->placed_blocks += record->blocks;
 	}
 	for (size_t i = 0; i < p->count && r == 0; )
 		i += resolve_some(p, i);

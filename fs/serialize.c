@@ -17,7 +17,9 @@ int serialize_collect(struct fs *fs, struct node *root, uint64_t txn, struct dir
 		return 0;
 	for (unsigned i = 0, left = root->level > 0 ? root->memory_refs : 0; left > 0; left--, i++) {
 		i = image_next_reference(root->image, i);
-		int r = serialize_collect(fs, branch_child(image_value(root->image, i, NULL)), txn, nodes);
+		struct node *child = branch_child(image_value(root->image, i, NULL));
+		child->bound = image_key(root->image, i);
+		int r = serialize_collect(fs, child, txn, nodes);
 		if (r < 0)
 			return r;
 	}
@@ -128,7 +130,7 @@ static void seal_node(void *ctx, unsigned i)
 
 static int own_node(struct pack *pack, unsigned unit, const struct node *node)
 {
-	struct key first = image_count(node->image) ? image_key(node->image, 0) : (struct key){ 0 };
+	struct key first = image_count(node->image) ? image_key(node->image, 0) : node->bound;
 	struct row_owner owner = { .object = le64_put(first.object), .offset = le64_put(first.offset), .version = le32_put(first.version),
 		.type = first.type, .level = node->level, .tree = node->tree };
 	return pack_own(pack, unit, 0, UNIT_BLOCKS, &owner);

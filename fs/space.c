@@ -40,9 +40,15 @@ static uint64_t dirty_blocks(const struct fs *fs)
 	return (atomic_load(&fs->record_bytes) + fs->node_bytes) / BLOCK_BYTES;
 }
 
+/* Of all that the bitmaps do not say yet. */
+static uint64_t coming_blocks(const struct fs *fs)
+{
+	return dirty_blocks(fs) + fs->open->placed_blocks + (fs->committing ? fs->committing->placed_blocks : 0);
+}
+
 static bool fits(const struct fs *fs, uint64_t blocks)
 {
-	return fs->alloc.live_blocks + dirty_blocks(fs) + fs->reserved_blocks + blocks + OP_METADATA_BLOCKS + space_reserve_blocks(fs)
+	return fs->alloc.live_blocks + coming_blocks(fs) + fs->reserved_blocks + blocks + OP_METADATA_BLOCKS + space_reserve_blocks(fs)
 		<= fs->alloc.capacity_blocks;
 }
 
@@ -114,7 +120,7 @@ int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 void fs_space(struct fs *fs, struct fs_space *ret_space)
 {
 	pthread_mutex_lock(&fs->lock);
-	uint64_t reserve = space_reserve_blocks(fs), used = fs->alloc.live_blocks + dirty_blocks(fs) + fs->reserved_blocks;
+	uint64_t reserve = space_reserve_blocks(fs), used = fs->alloc.live_blocks + coming_blocks(fs) + fs->reserved_blocks;
 	ret_space->capacity_blocks = fs->alloc.capacity_blocks - reserve;
 	ret_space->free_blocks = used < ret_space->capacity_blocks ? ret_space->capacity_blocks - used : 0;
 	ret_space->inodes = fs->inode_count;

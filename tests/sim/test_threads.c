@@ -49,6 +49,7 @@ static uint64_t seed = 1;
 static struct worker workers[WORKERS];
 static _Atomic bool stop;
 static _Atomic uint64_t known[WORKERS * FILES];      /* inodes that others may read */
+static uint64_t least_free_blocks = UINT64_MAX;
 
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -127,7 +128,7 @@ static void check_range(struct worker *w, struct file *f, uint64_t from, size_t 
 
 static void do_write(struct worker *w, struct file *f)
 {
-	uint64_t from = below(w, FILE_BYTES_MAX), most = below(w, 3) ? 9000 : WRITE_BYTES_MAX;
+	uint64_t from = below(w, FILE_BYTES_MAX), most = below(w, 2) ? 9000 : WRITE_BYTES_MAX;
 	size_t bytes = (size_t)(1 + below(w, most));
 	if (below(w, 3) == 0)
 		from -= from % UNIT_BYTES;
@@ -193,17 +194,17 @@ static void one_operation(struct worker *w)
 	unsigned what = (unsigned)below(w, 100);
 	if (!f->ino)
 		do_create(w, f);
-	else if (what < 50)
+	else if (what < 62)
 		do_write(w, f);
-	else if (what < 70)
+	else if (what < 76)
 		check_range(w, f, below(w, FILE_BYTES_MAX), (size_t)(1 + below(w, WRITE_BYTES_MAX)));
-	else if (what < 82)
+	else if (what < 86)
 		do_read_other(w);
-	else if (what < 88)
+	else if (what < 90)
 		do_truncate(w, f);
-	else if (what < 92)
+	else if (what < 94)
 		do_rename(w, f);
-	else if (what < 96)
+	else if (what < 97)
 		do_unlink(w, f);
 	else
 		must(fs_fsync(fs, f->ino, false), "fsync", w, f);
@@ -233,6 +234,8 @@ static void *own(void *arg)
 		usleep(20000);
 		simfs_sleep(sim, INT64_C(20) * 1000000000);
 		fs_space(fs, &space);
+		if (space.free_blocks < least_free_blocks)
+			least_free_blocks = space.free_blocks;
 		int r = random_next(&state) % 4 ? 0 : fs_sync(fs);
 		if (r < 0)
 			fail("sync failed: %s", strerror(-r));
@@ -387,8 +390,8 @@ int main(int argc, char **argv)
 		ops += ops_of(&workers[i]);
 		nospace += atomic_load(&workers[i].nospace);
 	}
-	fprintf(stderr, "%llu operations, %llu times full, generation %llu, %u healed, %u dropped, %u back in sync\n", (unsigned long long)ops,
-		(unsigned long long)nospace, (unsigned long long)fs_generation(fs), sim->events[EVENT_HEALED], sim->events[EVENT_MEMBER_DROPPED],
+	fprintf(stderr, "%llu operations, %llu times full (least free %llu blocks), generation %llu, %u healed, %u dropped, %u back in sync\n", (unsigned long long)ops,
+		(unsigned long long)nospace, (unsigned long long)least_free_blocks, (unsigned long long)fs_generation(fs), sim->events[EVENT_HEALED], sim->events[EVENT_MEMBER_DROPPED],
 		sim->events[EVENT_MEMBER_IN_SYNC]);
 	remount_and_check();
 	for (unsigned i = 0; i < WORKERS; i++) {
