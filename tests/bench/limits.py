@@ -45,8 +45,6 @@ def files(scene, count=500_000):
         for i in range(1000):
             with open(f"{path}/file{i}", "wb") as f:
                 f.write(b"x" * (i % 100 * 40))
-        if folder == 99:
-            print(f"100,000 files: mounted in {remount_seconds(scene, members):.3f} s")
     print(f"{count:,} files: {count / (time.monotonic() - start):.0f} a second, at most {memory_mib(scene, 'VmHWM'):.0f} MiB resident")
     print(f"{count:,} files: mounted in {remount_seconds(scene, members):.3f} s")
     scene.umount()

@@ -20,6 +20,7 @@ import traceback
 ENVIRONMENT = dict(os.environ)
 CIPHERS = ["xchacha20-poly1305", "aes256-gcm", "none"]
 SIZE = 64 << 20
+SCENE_SECONDS = int(os.environ.get("R5_SCENE_SECONDS", "400"))
 
 # Exit codes (base/fail.h).
 SYSTEM, USAGE, KEY, SLOT, KEYFILE, NOT_MEMBER, MIXED, TWICE, VERSION, TOO_FEW, BUSY, MOUNTPOINT, SIGNATURE, TOO_SMALL, \
@@ -89,11 +90,39 @@ class Scene:
         for name in ["ASAN_OPTIONS", "UBSAN_OPTIONS"]:
             os.environ[name] = f"{ENVIRONMENT.get(name, '')}:log_path={self.reports}/report".lstrip(":")
 
+        self.watchdog = self.start_watchdog()
+
+    def start_watchdog(self):
+        """A daemon that hangs would hang this test in the kernel, beyond the reach of signals: so another process kills the
+        scene's daemons when the test takes too long, or is gone."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        os.setsid()                      # what ends the test's process group does not end this
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        end = time.monotonic() + SCENE_SECONDS
+        while time.monotonic() < end and os.getppid() == parent:
+            time.sleep(0.5)
+        late = os.getppid() == parent
+        if late:
+            print(f"stopped after {SCENE_SECONDS} s", file=sys.stderr, flush=True)
+        for daemon in self.daemons():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(daemon, signal.SIGKILL)
+        if not late:
+            self.clean_up()
+            shutil.rmtree(self.reports, ignore_errors=True)
+        os._exit(0)
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.clean_up()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.watchdog, signal.SIGKILL)
+        os.waitpid(self.watchdog, 0)
         found = ""
         for name in os.listdir(self.reports):
             with open(os.path.join(self.reports, name), errors="replace") as f:

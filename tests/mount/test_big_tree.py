@@ -1,7 +1,9 @@
 """An installed system's programs and documents, at least 50,000 files and 1 GiB: copied, compared, also without a member
 and with noise on one."""
+import lib
 from lib import *
 
+lib.SCENE_SECONDS = 3000
 SOURCES = ["/usr", "/etc", "/var/lib"]
 
 

@@ -259,8 +259,11 @@ def rename_flags(m):
     touch(m + "d/f", 0o644, b"f")
     expect("EEXIST", renameat2, m + "a", m + "d", RENAME_NOREPLACE)
     expect("EEXIST", renameat2, m + "a", m + "a", RENAME_NOREPLACE)
-    with Times(["a.c", "e.c", "d.m", "d.c", "m.m", "m.c"], a=os.open(m + "a", os.O_PATH), e=os.open(m + "d/e", os.O_PATH), d=m + "d", m=m):
+    a, e = os.open(m + "a", os.O_PATH), os.open(m + "d/e", os.O_PATH)
+    with Times(["a.c", "e.c", "d.m", "d.c", "m.m", "m.c"], a=a, e=e, d=m + "d", m=m):
         renameat2(m + "a", m + "d/e", RENAME_EXCHANGE)
+    os.close(a)
+    os.close(e)
     lib.check_equal(read(m + "d/e"), b"a", "exchanged")
     lib.check(os.path.isdir(m + "a"), "a file for a directory")
     lib.check_equal([os.stat(m + "d").st_nlink, os.stat(m).st_nlink], [2, 4], "links")
