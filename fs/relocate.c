@@ -16,6 +16,7 @@
 
 #define SCAN_ROWS 16384          /* looked at in one batch at most */
 #define BATCH_BLOCKS_MAX 4096    /* moved in one batch at most: 16 MiB */
+#define GAIN_ROWS_MIN 6          /* dead blocks in a batch's rows, in rows, that make it worth while */
 #define WINDOW_NODES 6           /* nodes of the system tree that emptying a window dirties, about */
 
 struct window {
@@ -206,24 +207,35 @@ static uint64_t cost_of_all(const struct live_list *list)
 	return cost;
 }
 
-/* As many windows as the budget allows, at least one. */
-static int collect(struct fs *fs, const struct window_list *windows, uint64_t budget, struct live_list *list)
+static int append(struct live_list *list, const struct live_list *more)
+{
+	for (size_t k = 0; k < more->count; k++) {
+		struct live *slot = vector_add(&list->items, &list->count, &list->room, sizeof *slot);
+		if (!slot)
+			return -ENOMEM;
+		*slot = more->items[k];
+	}
+	if (list->count > 0)
+		qsort(list->items, list->count, sizeof *list->items, by_owner);
+	return 0;
+}
+
+/* As many whole windows as the budget allows, at least one.  *ret_gain: blocks that are dead in them. */
+static int collect(struct fs *fs, const struct window_list *windows, uint64_t budget, struct live_list *list, uint64_t *ret_gain)
 {
 	int r = 0;
+	*ret_gain = 0;
 	for (size_t i = 0; i < windows->count && r == 0; i++) {
+		const struct window *w = &windows->windows[i];
 		struct live_list more = { 0 };
-		r = collect_window(fs, &windows->windows[i], &more);
-		for (size_t k = 0; k < more.count && r == 0; k++) {
-			struct live *slot = vector_add(&list->items, &list->count, &list->room, sizeof *slot);
-			if (slot)
-				*slot = more.items[k];
-			else
-				r = -ENOMEM;
+		r = collect_window(fs, w, &more);
+		bool fits = list->count == 0 || cost_of_all(list) + cost_of_all(&more) + (i + 1) * WINDOW_NODES * UNIT_BLOCKS <= budget;
+		if (r == 0 && fits) {
+			r = append(list, &more);
+			*ret_gain += w->used - w->live;
 		}
 		free(more.items);
-		if (list->count > 0)
-			qsort(list->items, list->count, sizeof *list->items, by_owner);
-		if (cost_of_all(list) + (i + 1) * WINDOW_NODES * UNIT_BLOCKS >= budget)
+		if (!fits)
 			break;
 	}
 	return r;
@@ -235,16 +247,20 @@ int64_t relocate_batch(struct fs *fs)
 	struct live_list list = { 0 };
 	struct store_pin pin;
 	int64_t moved = 0;
-	uint64_t budget = budget_blocks(fs), cost = 0;
+	uint64_t budget = budget_blocks(fs), cost = 0, gain = 0;
+	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
 	pthread_mutex_lock(&fs->lock);
 	store_pin(fs, &pin);
 	pthread_mutex_unlock(&fs->lock);
 	int r = find_windows(fs, &windows);
 	if (r == 0 && windows.count > 0) {
 		qsort(windows.windows, windows.count, sizeof *windows.windows, emptier_first);
-		r = collect(fs, &windows, budget, &list);
+		r = collect(fs, &windows, budget, &list, &gain);
 	}
-	for (size_t i = 0; i < list.count && r == 0 && cost < budget; i++) {
+	/* A batch's own commits leave some partly filled rows behind: where it gains no more than these, it is not worth it. */
+	if (gain < GAIN_ROWS_MIN * row_blocks)
+		list.count = 0;
+	for (size_t i = 0; i < list.count && r == 0 && cost < 2 * budget; i++) {
 		const struct live *live = &list.items[i];
 		cost += cost_of(live, i > 0 ? live - 1 : NULL);
 		r = live->node ? move_node(fs, live) : move_data(fs, live);
@@ -264,7 +280,7 @@ int relocate_for_rows(struct fs *fs)
 	while (fs->relocating) {
 		pthread_cond_wait(&fs->progress, &fs->lock);
 		if (!fs->relocating)
-			return fs->error;
+			return fs->error ? fs->error : 1;
 	}
 	fs->relocating = true;
 	pthread_mutex_unlock(&fs->lock);
@@ -277,5 +293,5 @@ int relocate_for_rows(struct fs *fs)
 	pthread_mutex_lock(&fs->lock);
 	fs->relocating = false;
 	pthread_cond_broadcast(&fs->progress);
-	return r < 0 ? (int)r : e;
+	return r < 0 ? (int)r : e < 0 ? e : r > 0;
 }

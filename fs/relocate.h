@@ -4,11 +4,8 @@
 
 #include "fs/core.h"
 
-/* Fruitless rounds before a claim for space gives up. */
-#define RELOCATE_ROUNDS_MAX 64
-
-/* For an operation that waits for free rows: one round (a batch and its commit). Lock held, dropped meanwhile. 0, or the error of a
- * commit. */
+/* For an operation that waits for free rows: one round (a batch and its commit). Lock held, dropped meanwhile. 1 if something was
+ * moved, 0 if there is nothing to gain, or the error of a commit. */
 int relocate_for_rows(struct fs *fs);
 /* One batch: looks for the sparsest windows of rows from where it left off and makes what lives in them dirty. No lock held. Returns the number of
  * blocks made dirty. */

@@ -10,6 +10,7 @@
 #define RESERVE_PERCENT 8
 #define RESERVE_ROWS_PERCENT 2
 #define RESERVE_ROWS_MIN 128
+#define FRUITLESS_ROUNDS_MAX 16  /* rounds of relocation without a new best, before a claim gives up */
 #define RESERVE_ROWS_MIN_SHARE 8 /* of a tiny array's rows at most one in so many */
 
 static unsigned widest_row_blocks(const struct fs *fs)
@@ -87,17 +88,18 @@ static int wait_for_rows(struct fs *fs, uint64_t blocks)
 		return 0;
 	int64_t possible = (int64_t)(fs->alloc.capacity_blocks - fs->alloc.live_blocks) / row_blocks;
 	int64_t target = need + (possible > need ? (possible - need) / 2 : 0);
-	for (int stuck = 0; space_rows_ahead(fs) < target; ) {
-		int64_t before = space_rows_ahead(fs);
+	int64_t most = space_rows_ahead(fs);
+	for (int fruitless = 0; space_rows_ahead(fs) < target && fruitless < FRUITLESS_ROUNDS_MAX; ) {
 		int r = relocate_for_rows(fs);
 		if (r < 0)
 			return r;
-		/* Emptying rows may take several rounds before the first one is free. */
-		stuck = space_rows_ahead(fs) > before ? 0 : stuck + 1;
-		if (stuck > RELOCATE_ROUNDS_MAX)
-			return space_rows_ahead(fs) < need ? -ENOSPC : 0;
+		if (r == 0)
+			break;
+		fruitless = space_rows_ahead(fs) > most ? 0 : fruitless + 1;
+		if (fruitless == 0)
+			most = space_rows_ahead(fs);
 	}
-	return 0;
+	return space_rows_ahead(fs) < need ? -ENOSPC : 0;
 }
 
 int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
