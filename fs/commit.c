@@ -386,7 +386,16 @@ void commit_release(struct fs *fs)
 		fs->releases = release->next;
 		free(release->freed);
 		free(release);
+		pthread_cond_broadcast(&fs->progress);
 	}
+}
+
+bool commit_wait_release(struct fs *fs)
+{
+	if (fs->simple || !fs->releases || fs->releases->generation > fs->durable || fs->error)
+		return false;
+	pthread_cond_wait(&fs->progress, &fs->lock);
+	return true;
 }
 
 static int freeze(struct commit *c)

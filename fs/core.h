@@ -153,6 +153,8 @@ uint64_t store_oldest_pin(struct fs *fs);
 /* commit.c */
 int commit_run(struct fs *fs);           /* one whole commit of what is open now */
 int commit_open(struct fs *fs);          /* takes the term and writes the opening root, once */
+/* Lock held, dropped meanwhile: waits until a pin lets rows go that a durable commit freed. False if no pin holds any back. */
+bool commit_wait_release(struct fs *fs);
 void commit_release(struct fs *fs);      /* lock held: lets blocks be reused whose commit is durable and that no pin holds */
 
 /* open.c: the parts that mkfs shares. */

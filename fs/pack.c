@@ -18,9 +18,10 @@ static int take_run(struct pack *pack, unsigned units_left)
 	/* The width of the band is not known before: ask for as many rows as the narrowest would need. */
 	unsigned want = units_left < PARITY_RUN_ROWS ? units_left : PARITY_RUN_ROWS;
 	int r = op_begin(fs, &op, OP_READ, 0);
+	/* A pin is held for one read at most: rows that it keeps from being reused are worth waiting for. */
 	do
 		r = alloc_take(fs, want, &rows);
-	while (op_retry(&op, &r));
+	while (op_retry(&op, &r) || (r == -ENOSPC && commit_wait_release(fs)));
 	if (r == 0) {
 		unsigned width = band_data_units(&fs->config->bands[rows.band]), need = (units_left + width - 1) / width;
 		if (rows.count > need) {

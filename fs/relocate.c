@@ -16,7 +16,8 @@
 
 #define SCAN_ROWS 16384          /* looked at in one batch at most */
 #define BATCH_BLOCKS_MAX 4096    /* moved in one batch at most: 16 MiB */
-#define GAIN_ROWS_MIN 6          /* dead blocks in a batch's rows, in rows, that make it worth while */
+#define STEP_ROWS 8              /* rows taken into a batch at a time */
+#define GAIN_ROWS_MIN 1          /* dead blocks in a batch's rows, in rows, below which there is nothing to gain */
 #define WINDOW_NODES 6           /* nodes of the system tree that emptying a window dirties, about */
 
 struct window {
@@ -89,10 +90,9 @@ static int by_owner(const void *a, const void *b)
 	return x->place.block < y->place.block ? -1 : x->place.block > y->place.block;
 }
 
-/* The record becomes dirty where its pointer still is what it was. Body. */
-static int move_locked(struct fs *fs, const struct record_place *p, struct record *record)
+/* Does the file still have its data there? Body: 1 or 0. */
+static int still_there(struct fs *fs, const struct record_place *p)
 {
-	struct inode inode;
 	struct extent_walk walk = { .ino = p->object, .block = p->block, .limit = p->block + p->blocks };
 	struct extent x;
 	int r = extent_walk_next(fs, &walk, &x);
@@ -102,8 +102,16 @@ static int move_locked(struct fs *fs, const struct record_place *p, struct recor
 		return r;
 	struct record_place now;
 	extent_record(&x.item, p->block, &now);
-	if (now.address != p->address || now.block != p->block || now.blocks != p->blocks || memcmp(now.tag, p->tag, sizeof now.tag))
-		return 0;
+	return now.address == p->address && now.block == p->block && now.blocks == p->blocks && !memcmp(now.tag, p->tag, sizeof now.tag);
+}
+
+/* The record becomes dirty where its pointer still is what it was. Body. */
+static int move_locked(struct fs *fs, const struct record_place *p, struct record *record)
+{
+	struct inode inode;
+	int r = still_there(fs, p);
+	if (r <= 0)
+		return r;
 	r = inode_load(fs, p->object, &inode);
 	if (r == 0)
 		r = data_prepare_range(fs, p->object, p->block, p->block + p->blocks);
@@ -114,25 +122,45 @@ static int move_locked(struct fs *fs, const struct record_place *p, struct recor
 	return r;        /* as many blocks as before: the inode stays as it is */
 }
 
+/* Reads it under a pin of its own, which is not held while anything waits: 1, or 0 if it is no longer there. */
+static int read_for_move(struct fs *fs, const struct record_place *p, struct record *record)
+{
+	void *const bufs[1] = { record_data(record) };
+	struct store_pin pin;
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do
+		r = still_there(fs, p);
+	while (op_retry(&op, &r));
+	if (r == 1)
+		store_pin(fs, &pin);
+	op_end(&op);
+	if (r != 1)
+		return r;
+	r = store_read_records(fs, p, bufs, 1);
+	store_unpin(fs, &pin);
+	return r < 0 ? r : 1;
+}
+
 static int move_data(struct fs *fs, const struct live *live)
 {
 	const struct record_place *p = &live->place;
 	struct record *record = record_new(p->object, p->block, p->blocks, false);
 	if (!record)
 		return -ENOMEM;
-	void *const bufs[1] = { record_data(record) };
-	int r = store_read_records(fs, p, bufs, 1);
 	struct op op;
-	if (r == 0)
-		r = op_begin(fs, &op, OP_FREE, 0);
-	if (r < 0) {
-		record_unref(fs, record);
-		return r;
+	int r = read_for_move(fs, p, record);
+	if (r == 1) {
+		r = op_begin(fs, &op, OP_RELOCATE, 0);
+		if (r < 0) {
+			record_unref(fs, record);
+			return r;
+		}
+		do
+			r = move_locked(fs, p, record);
+		while (op_retry(&op, &r));
+		op_end(&op);
 	}
-	do
-		r = move_locked(fs, p, record);
-	while (op_retry(&op, &r));
-	op_end(&op);
 	record_unref(fs, record);
 	return r;
 }
@@ -141,7 +169,7 @@ static int move_node(struct fs *fs, const struct live *live)
 {
 	address at = le64_get(live->pointer.address);
 	struct op op;
-	int r = op_begin(fs, &op, OP_FREE, 0);
+	int r = op_begin(fs, &op, OP_RELOCATE, 0);
 	if (r < 0)
 		return r;
 	if (live->tree == TREE_SYSTEM) {
@@ -180,21 +208,23 @@ static uint64_t cost_of(const struct live *live, const struct live *before)
 	return live->place.blocks + (near ? 0 : 2 * UNIT_BLOCKS);
 }
 
-/* Adds what lives in the rows of a window that have dead blocks too. */
-static int collect_window(struct fs *fs, const struct window *w, struct live_list *list)
+/* Adds what lives in rows [row, end) of the band that have dead blocks too, and how much that would gain. */
+static int collect_rows(struct fs *fs, uint32_t band, uint64_t row, uint64_t end, struct live_list *list, uint64_t *gain)
 {
-	const struct band *b = &fs->config->bands[w->band];
+	const struct band *b = &fs->config->bands[band];
 	int r = 0;
-	for (uint64_t row = w->row; row < w->row + PARITY_RUN_ROWS && row < b->rows && r == 0; row++) {
+	for (; row < end && row < b->rows && r == 0; row++) {
 		struct op op;
 		int live = 0;
 		op_begin(fs, &op, OP_READ, 0);
 		do {
-			r = alloc_row_live(fs, w->band, row, &live);
+			r = alloc_row_live(fs, band, row, &live);
 			if (r == 0 && live > 0 && live < (int)band_row_blocks(b))
 				r = rowlive_collect(fs, b, row, 1, list);
 		} while (op_retry(&op, &r));
 		op_end(&op);
+		if (live > 0)
+			*gain += band_row_blocks(b) - (unsigned)live;
 	}
 	return r;
 }
@@ -220,56 +250,51 @@ static int append(struct live_list *list, const struct live_list *more)
 	return 0;
 }
 
-/* As many whole windows as the budget allows, at least one.  *ret_gain: blocks that are dead in them. */
+/* As many rows, in the order of windows, as the budget allows; in small steps, since the rows of one window may be too many
+ * for what is free.  *ret_gain: blocks that are dead in them. */
 static int collect(struct fs *fs, const struct window_list *windows, uint64_t budget, struct live_list *list, uint64_t *ret_gain)
 {
-	int r = 0;
 	*ret_gain = 0;
-	for (size_t i = 0; i < windows->count && r == 0; i++) {
+	for (size_t i = 0; i < windows->count; i++) {
 		const struct window *w = &windows->windows[i];
-		struct live_list more = { 0 };
-		r = collect_window(fs, w, &more);
-		bool fits = list->count == 0 || cost_of_all(list) + cost_of_all(&more) + (i + 1) * WINDOW_NODES * UNIT_BLOCKS <= budget;
-		if (r == 0 && fits) {
-			r = append(list, &more);
-			*ret_gain += w->used - w->live;
+		for (uint64_t row = w->row; row < w->row + PARITY_RUN_ROWS; row += STEP_ROWS) {
+			struct live_list more = { 0 };
+			uint64_t gain = 0;
+			int r = collect_rows(fs, w->band, row, row + STEP_ROWS, &more, &gain);
+			bool fits = cost_of_all(list) + cost_of_all(&more) + (i + 1) * WINDOW_NODES * UNIT_BLOCKS <= budget;
+			if (r == 0 && fits)
+				r = append(list, &more);
+			free(more.items);
+			if (r < 0 || !fits)
+				return r;
+			*ret_gain += gain;
 		}
-		free(more.items);
-		if (!fits)
-			break;
 	}
-	return r;
+	return 0;
 }
 
 int64_t relocate_batch(struct fs *fs)
 {
 	struct window_list windows = { 0 };
 	struct live_list list = { 0 };
-	struct store_pin pin;
 	int64_t moved = 0;
-	uint64_t budget = budget_blocks(fs), cost = 0, gain = 0;
+	uint64_t budget = budget_blocks(fs), gain = 0;
 	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	pthread_mutex_unlock(&fs->lock);
 	int r = find_windows(fs, &windows);
 	if (r == 0 && windows.count > 0) {
 		qsort(windows.windows, windows.count, sizeof *windows.windows, emptier_first);
 		r = collect(fs, &windows, budget, &list, &gain);
 	}
-	/* A batch's own commits leave some partly filled rows behind: where it gains no more than these, it is not worth it. */
 	if (gain < GAIN_ROWS_MIN * row_blocks)
 		list.count = 0;
-	for (size_t i = 0; i < list.count && r == 0 && cost < 2 * budget; i++) {
+	for (size_t i = 0; i < list.count && r == 0; i++) {
 		const struct live *live = &list.items[i];
-		cost += cost_of(live, i > 0 ? live - 1 : NULL);
 		r = live->node ? move_node(fs, live) : move_data(fs, live);
 		if (r == -EIO)
 			r = 0;           /* it stays where it is, and the row counts as live */
 		else if (r == 0)
 			moved += live->node ? UNIT_BLOCKS : live->place.blocks;
 	}
-	store_unpin(fs, &pin);
 	free(windows.windows);
 	free(list.items);
 	return r < 0 ? r : moved;
@@ -284,12 +309,8 @@ int relocate_for_rows(struct fs *fs)
 	}
 	fs->relocating = true;
 	pthread_mutex_unlock(&fs->lock);
-	int64_t r = 0;
-	int e = fs_sync(fs);             /* what is dirty already must not eat up the batch's room */
-	if (e == 0)
-		r = relocate_batch(fs);
-	if (e == 0)
-		e = fs_sync(fs);
+	int64_t r = relocate_batch(fs);
+	int e = fs_sync(fs);
 	pthread_mutex_lock(&fs->lock);
 	fs->relocating = false;
 	pthread_cond_broadcast(&fs->progress);

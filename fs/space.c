@@ -6,12 +6,13 @@
 
 /* Fixed by simulating random overwrites up to the limit (tests/sim): with less, emptying rows costs more than it gains, since
  * each batch also dirties nodes.  Of the reserved blocks a part must be whole free rows, for commits and for relocation's batches;
- * in a tiny array that part is larger, since a batch must outweigh the nodes that any commit writes. */
+ * in a tiny array that part is larger, since each commit writes most of the system tree anew, and what that frees comes back
+ * only two commits later. */
 #define RESERVE_PERCENT 8
 #define RESERVE_ROWS_PERCENT 2
 #define RESERVE_ROWS_MIN 128
 #define FRUITLESS_ROUNDS_MAX 16  /* rounds of relocation without a new best, before a claim gives up */
-#define RESERVE_ROWS_MIN_SHARE 8 /* of a tiny array's rows at most one in so many */
+#define RESERVE_ROWS_MIN_SHARE 6 /* of a tiny array's rows at most one in so many */
 
 static unsigned widest_row_blocks(const struct fs *fs)
 {
@@ -78,12 +79,11 @@ static bool commit_would_help(const struct fs *fs)
 	return fs->open->freed_blocks > 0 || fs->committing || fs->pending_freed_count > 0;
 }
 
-/* Below the reserve of free rows relocation runs until there is some room again, so that it is not called for every write: up
- * to half of what could be had above the reserve. */
-static int wait_for_rows(struct fs *fs, uint64_t blocks)
+/* Waits until so many rows are free. Below that, relocation runs until there is some room again, so that it is not called for
+ * every write: up to half of what could be had above. */
+static int wait_for_rows(struct fs *fs, uint64_t rows)
 {
-	int64_t row_blocks = (int64_t)(fs->alloc.capacity_blocks / fs->alloc.total_rows);
-	int64_t reserve = (int64_t)space_reserve_rows(fs), need = reserve + (int64_t)blocks / row_blocks;
+	int64_t row_blocks = (int64_t)(fs->alloc.capacity_blocks / fs->alloc.total_rows), need = (int64_t)rows;
 	if (space_rows_ahead(fs) >= need)
 		return 0;
 	int64_t possible = (int64_t)(fs->alloc.capacity_blocks - fs->alloc.live_blocks) / row_blocks;
@@ -104,8 +104,12 @@ static int wait_for_rows(struct fs *fs, uint64_t blocks)
 
 int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 {
-	if (kind == OP_FREE)
+	if (kind == OP_RELOCATE)
 		return 0;
+	if (kind == OP_FREE) {
+		int r = wait_for_rows(fs, space_reserve_rows(fs) / 2);
+		return r == -ENOSPC ? 0 : r;
+	}
 	for (int tries = 0; !fits(fs, blocks); tries++) {
 		if (tries == 3 || !commit_would_help(fs))
 			return -ENOSPC;
@@ -113,7 +117,8 @@ int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 		if (r < 0)
 			return r;
 	}
-	int r = wait_for_rows(fs, blocks);
+	uint64_t row_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
+	int r = wait_for_rows(fs, space_reserve_rows(fs) + blocks / row_blocks);
 	if (r < 0)
 		return r;
 	return fits(fs, blocks) ? 0 : -ENOSPC;
