@@ -4,7 +4,7 @@ import lib
 from lib import *
 
 lib.SCENE_SECONDS = 3000
-SOURCES = ["/usr/share", "/usr/include", "/usr/lib", "/usr/bin", "/usr/local", "/usr/sbin"]
+SOURCES = ["/usr/share", "/usr/include", "/usr/bin", "/usr/sbin", "/usr/local", "/usr/lib"]
 FILES, BYTES = 50_000, 1 << 30
 
 
