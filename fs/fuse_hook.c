@@ -49,6 +49,9 @@ static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 	ssize_t n = read(fd, buf, bytes);
 
 	kill_suidgid = false;
+	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
+	if (n < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
 	if (n < (ssize_t)sizeof(struct fuse_in_header))
 		return n;
 	const struct fuse_in_header *header = buf;
