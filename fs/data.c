@@ -9,7 +9,8 @@ static_assert(FILE_BLOCKS_MAX == FS_FILE_BYTES_MAX / BLOCK_BYTES, "both limits o
 
 int data_unclean(struct fs *fs, uint64_t ino, uint64_t block, const char *what)
 {
-	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu, block %llu: %s; this is damage that its redundancy did not catch: copy what can be read.",
+	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu, block %llu: %s; "
+		"this is damage that its redundancy did not catch: copy what can be read.",
 		(unsigned long long)ino, (unsigned long long)block, what);
 	return -EUCLEAN;
 }

@@ -12,7 +12,8 @@
 
 int inode_unclean(struct fs *fs, uint64_t ino, const char *what)
 {
-	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu: %s; this is damage that its redundancy did not catch: copy what can be read.", (unsigned long long)ino, what);
+	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu: %s; "
+		"this is damage that its redundancy did not catch: copy what can be read.", (unsigned long long)ino, what);
 	return -EUCLEAN;
 }
 

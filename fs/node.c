@@ -189,8 +189,16 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 	bool right;
 	switch (key->type) {
 	case ITEM_INODE: right = bytes == sizeof(struct inode_item); break;
-	case ITEM_LINK: right = bytes > sizeof(struct link_item) && bytes == sizeof(struct link_item) + ((const struct link_item *)value)->name_bytes; break;
-	case ITEM_DIRENT: right = bytes > sizeof(struct dirent_item) && bytes == sizeof(struct dirent_item) + ((const struct dirent_item *)value)->name_bytes; break;
+	case ITEM_LINK: {
+		const struct link_item *l = value;
+		right = bytes > sizeof *l && bytes == sizeof *l + l->name_bytes;
+		break;
+	}
+	case ITEM_DIRENT: {
+		const struct dirent_item *d = value;
+		right = bytes > sizeof *d && bytes == sizeof *d + d->name_bytes;
+		break;
+	}
 	case ITEM_XATTR: {
 		const struct xattr_item *x = value;
 		right = bytes > sizeof *x && x->name_bytes > 0
