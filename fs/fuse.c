@@ -2,7 +2,7 @@
  *
  * The kernel does as much as it can by itself: it caches names (also those that do not exist), attributes, pages and
  * symlinks without a limit in time, checks permissions and ACLs, keeps locks, and collects small writes
- * (writeback cache), which makes size and mtime of open files its own.  FLUSH is not implemented, which tells it not
+ * (writeback cache), which makes size and mtime of open files its own.  FLUSH is answered with ENOSYS, which tells it not
  * to ask again. */
 #include "fs/fuse_internal.h"
 
