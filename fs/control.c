@@ -1,9 +1,22 @@
 /* Fills the structure that tools get about an array, mounted or not (fs/control.h). */
 #include "fs/control.h"
 
+#include "base/cleanup.h"
+#include "fs/core.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+bool control_status_valid(const struct control_status *s)
+{
+	if (s->version != CONTROL_VERSION || s->member_count > MEMBERS_MAX || !memchr(s->name, 0, sizeof s->name))
+		return false;
+	for (unsigned i = 0; i < MEMBERS_MAX; i++)
+		if (!memchr(s->members[i].path, 0, sizeof s->members[i].path))
+			return false;
+	return !s->has_space || s->free_bytes <= s->capacity_bytes;
+}
 
 static void fill_head(struct control_status *s, const struct label *label)
 {
@@ -22,6 +35,13 @@ static void fill_gap(struct control_member *m, const struct gap *gap)
 	m->gap_to = gap->present ? gap->to : 0;
 }
 
+/* It went read-only because of failures, not because it was asked to be. */
+static bool gave_up(struct fs *fs)
+{
+	SCOPED_LOCK(&fs->lock);
+	return !fs->read_only && (fs->error || array_read_only(fs->array));
+}
+
 void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 {
 	struct array *array = fs_array(fs);
@@ -30,8 +50,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	fs_space(fs, &space);
 	fill_head(ret_status, array_label(array));
 	ret_status->mounted = true;
-	ret_status->startable = true;
-	ret_status->read_only = fs_read_only(fs);
+	ret_status->startable = !gave_up(fs);
+	ret_status->read_only = fs_read_only(fs) || !ret_status->startable;
 	ret_status->degraded = array_degraded(array);
 	ret_status->generation = fs_generation(fs);
 	ret_status->has_space = true;

@@ -28,7 +28,7 @@ struct control_status {
 	uint32_t version;
 	uint8_t mounted, read_only, degraded;
 	uint8_t has_space;               /* capacity and free are known */
-	uint8_t startable;               /* enough members to mount */
+	uint8_t startable;               /* enough members to mount; mounted: it has not given up writing because of failures */
 	uint8_t cipher;
 	uint8_t padding[2];
 	uint32_t member_count;
@@ -42,6 +42,9 @@ struct control_status {
 #define CONTROL_STATUS _IOR('5', 1, struct control_status)
 static_assert(sizeof(struct control_status) < 16384, "an ioctl's size has 14 bits");
 
+/* Is this what a daemon of this build could have answered?  Texts end, counts and space are within bounds.  A mount may be served
+ * by anybody. */
+bool control_status_valid(const struct control_status *status);
 /* Of an open filesystem. */
 void control_status_of_fs(struct fs *fs, struct control_status *ret_status);
 /* Of members that are not mounted, without a key: what they say of themselves.  -EBADMSG if no configuration is readable. */

@@ -3,7 +3,10 @@
  * The kernel does as much as it can by itself: it caches names (also those that do not exist), attributes, pages and
  * symlinks without a limit in time, checks permissions and ACLs, keeps locks, and collects small writes
  * (writeback cache), which makes size and mtime of open files its own.  FLUSH is answered with ENOSYS, which tells it not
- * to ask again. */
+ * to ask again.
+ *
+ * As root the mount is of type fuseblk if possible (fs/fuse_device.c says why), else plain.  The end of a fuseblk mount:
+ * the kernel sends DESTROY and waits; the hook ends the loop; the caller closes the filesystem; fuse_server_end answers. */
 #include "fs/fuse_internal.h"
 
 #include "base/cleanup.h"
@@ -11,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,12 +57,13 @@ static int add_option(char **options, const char *name, const char *value)
 	return 0;
 }
 
-static int make_arguments(const struct fuse_server_options *options, struct fuse_args *args)
+static int make_arguments(const struct fuse_server_options *options, const char *source, const char *more, struct fuse_args *args)
 {
 	autofree char *list = NULL;
-	int r = add_option(&list, "fsname=", options->source);
+	int r = add_option(&list, "fsname=", source);
 
-	if (!r && fuse_opt_add_opt(&list, "subtype=raid5cryptfs,default_permissions") < 0)
+	if (!r && (fuse_opt_add_opt(&list, "subtype=raid5cryptfs,default_permissions") < 0 ||
+		   (more && fuse_opt_add_opt(&list, more) < 0)))
 		r = -ENOMEM;
 	if (!r && *options->mount_options && fuse_opt_add_opt(&list, options->mount_options) < 0)
 		r = -ENOMEM;
@@ -68,21 +73,21 @@ static int make_arguments(const struct fuse_server_options *options, struct fuse
 	return r;
 }
 
-int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail)
+/* A session, mounted, in server->session. */
+static int mount_session(struct fuse_server *server, const struct fuse_server_options *options, const char *source,
+	const char *more, struct fail *fail)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	struct fuse_server *server = calloc(1, sizeof *server);
 	struct fuse_lowlevel_ops ops = { .init = op_init };
-	int r;
+	int r = make_arguments(options, source, more, &args);
 
-	if (!server || make_arguments(options, &args) < 0) {
-		r = fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
+	if (r < 0) {
+		fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
 		goto out;
 	}
 	fuse_fill_namespace_ops(&ops);
 	fuse_fill_directory_ops(&ops);
 	fuse_fill_data_ops(&ops);
-	server->fs = fs;
 	server->session = fuse_session_new(&args, &ops, sizeof ops, server);
 	if (!server->session) {
 		r = fail_set(fail, EINVAL, FAIL_USAGE, "options: %s: libfuse refuses them; see raid5cryptfs --help",
@@ -90,21 +95,63 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 		goto out;
 	}
 	if (fuse_session_mount(server->session, options->mountpoint) < 0) {
+		fuse_session_destroy(server->session);
+		server->session = NULL;
 		r = fail_set(fail, EIO, FAIL_SYSTEM, "mount: %s: FUSE cannot mount here; check that /dev/fuse exists and may be "
 			"opened, that fusermount3 is installed, and that the folder is yours", options->mountpoint);
-		goto out;
 	}
-	r = fuse_hook_install(server);
-	if (r < 0)
-		r = fail_set(fail, -r, FAIL_SYSTEM, "mount: %s: libfuse refuses the session's hooks: %s", options->mountpoint,
-			strerror(-r));
 out:
 	fuse_opt_free_args(&args);
+	return r;
+}
+
+/* fuseblk: -errno if that cannot be. */
+static int mount_on_device(struct fuse_server *server, const struct fuse_server_options *options)
+{
+	const char *name = strchr(options->source, '/') ? options->short_source : options->source;
+	struct fuse_device device;
+
+	if (geteuid() != 0)
+		return -EPERM;
+	/* Then fusermount3 mounts, from the root directory, where no name of ours leads to the device. */
+	if (strstr(options->mount_options, "auto_unmount"))
+		name = "";
+	int r = fuse_device_open(&device, name);
+	if (r < 0)
+		return r;
+	r = mount_session(server, options, device.source, "blkdev,blksize=4096", NULL);
+	fuse_device_close(&device);
+	return r;
+}
+
+int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail)
+{
+	struct fuse_server *server = calloc(1, sizeof *server);
+	int r = 0;
+
+	if (!server)
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
+	server->fs = fs;
+	server->answer_fd = -1;
+	server->plain_reason = mount_on_device(server, options);
+	if (!server->session)
+		r = mount_session(server, options, options->source, NULL, fail);
+	if (!r) {
+		r = fuse_hook_install(server);
+		if (r < 0)
+			fail_set(fail, -r, FAIL_SYSTEM, "mount: %s: libfuse refuses the session's hooks: %s", options->mountpoint,
+				strerror(-r));
+	}
 	if (r < 0)
 		fuse_server_free(server);
 	else
 		*ret_server = server;
 	return r;
+}
+
+int fuse_server_plain_reason(const struct fuse_server *server)
+{
+	return server->plain_reason;
 }
 
 int fuse_server_loop(struct fuse_server *server)
@@ -126,12 +173,27 @@ int fuse_server_loop(struct fuse_server *server)
 		fuse_seek_stop(server);
 	}
 	fuse_loop_cfg_destroy(config);
+	if (!server->unmounting)
+		fuse_session_unmount(server->session);
 	return r > 0 ? 0 : r;
 }
 
 void fuse_server_stop(struct fuse_server *server)
 {
 	fuse_session_exit(server->session);
+}
+
+void fuse_server_end(struct fuse_server *server)
+{
+	struct pollfd gone = { .fd = fuse_session_fd(server->session) };
+
+	if (!server->unmounting)
+		return;
+	fuse_hook_answer_unmount(server);
+	/* libfuse unmounts whatever is at the mount point by now, unless it finds the connection gone. */
+	while (poll(&gone, 1, -1) < 0 && errno == EINTR)
+		;
+	fuse_session_unmount(server->session);
 }
 
 void fuse_server_free(struct fuse_server *server)
@@ -142,5 +204,7 @@ void fuse_server_free(struct fuse_server *server)
 		fuse_session_unmount(server->session);
 		fuse_session_destroy(server->session);
 	}
+	if (server->answer_fd >= 0)
+		close(server->answer_fd);
 	free(server);
 }

@@ -125,6 +125,11 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	}
 	ssize_t n = fi->writepage ? fs_write_back(server->fs, ino, buf, size, (uint64_t)offset)
 		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, kill, &killed);
+	/* The kernel sends an fsync after a write of its cache, but none after one that it handed through. */
+	if (n >= 0 && !fi->writepage && (fi->flags & O_DSYNC)) {
+		r = fs_fsync(server->fs, ino, !(fi->flags & O_SYNC & ~O_DSYNC));
+		n = r < 0 ? r : n;
+	}
 	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
 	if (killed)
 		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);

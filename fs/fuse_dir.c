@@ -115,11 +115,12 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	list(req, ino, size, offset, true);
 }
 
-/* A directory's fsync asks for a commit of everything: the way to one where the kernel does not hand syncfs on. */
+/* Also a syncfs, which the hook makes one of. */
 static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-	(void)ino, (void)data_only, (void)fi;
-	reply_result(req, fs_sync(fs_of(req)));
+	struct fs *fs = fs_of(req);
+
+	reply_result(req, fi->fh == FUSE_HANDLE_SYNCFS ? fs_sync(fs) : fs_fsync(fs, ino, data_only));
 }
 
 void fuse_fill_directory_ops(struct fuse_lowlevel_ops *ops)

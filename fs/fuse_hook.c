@@ -1,6 +1,6 @@
 /* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
  *
- * Two things are lifted here:
+ * Three things are lifted here; every other byte passes through unchanged:
  *
  * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
  *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
@@ -9,14 +9,27 @@
  *    read_hook keeps them for the thread, which also handles the request that it read), on a setattr with
  *    FUSE_SET_ATTR_KILL_SUID, and on chown.
  *
- * 2. Nothing else: every other byte passes through unchanged. */
+ * 2. A fuseblk mount is told of syncfs(2) and sync(2), by a request that libfuse does not know: SYNCFS becomes an
+ *    FSYNCDIR of the root with a handle that no directory has, which libfuse dispatches.
+ *
+ * 3. A fuseblk mount's umount(2) waits for the answer to DESTROY, which libfuse would give at once.  The answer must mean that
+ *    the last commit is durable and the members are released.  So read_hook keeps DESTROY and ends the loop (the kernel sends
+ *    nothing after it).  When all threads of the loop are gone, the filesystem is closed, and then
+ *    fuse_hook_answer_unmount sends the answer.  It must go to the descriptor that the request came from, which may
+ *    be a clone that libfuse closes with its thread, so a duplicate is kept.  Its number is reserved from the
+ *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait. */
 #include "fs/fuse_internal.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+/* The reply to INIT caps what may be set later for the mount's backing device; libfuse repeats the kernel's default there. */
+#define READAHEAD_BYTES_MAX (4u << 20)
 
 static __thread bool kill_suidgid;
 
@@ -43,6 +56,39 @@ static bool asks_to_kill(const struct fuse_in_header *header, const void *body, 
 	}
 }
 
+/* The request SYNCFS in `buf` becomes an FSYNCDIR; returns its length. */
+static ssize_t syncfs_to_fsyncdir(void *buf)
+{
+	struct fuse_in_header *header = buf;
+	struct fuse_fsync_in *in = (struct fuse_fsync_in *)(header + 1);
+
+	*in = (struct fuse_fsync_in){ .fh = FUSE_HANDLE_SYNCFS };
+	header->opcode = FUSE_FSYNCDIR;
+	header->nodeid = FUSE_ROOT_ID;
+	header->len = sizeof *header + sizeof *in;
+	return header->len;
+}
+
+/* Returns what read(2) does at the end of a connection. */
+static ssize_t keep_destroy(struct fuse_server *server, const struct fuse_in_header *header, int fd)
+{
+	int r = dup3(fd, server->answer_fd, O_CLOEXEC);
+
+	assert(r == server->answer_fd);
+	server->destroy_unique = header->unique;
+	server->unmounting = true;
+	errno = ENODEV;
+	return -1;
+}
+
+void fuse_hook_answer_unmount(struct fuse_server *server)
+{
+	struct fuse_out_header answer = { .len = sizeof answer, .unique = server->destroy_unique };
+	ssize_t n = write(server->answer_fd, &answer, sizeof answer);
+
+	(void)n;                         /* fails only if nobody waits any more */
+}
+
 static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 {
 	struct fuse_server *server = userdata;
@@ -62,6 +108,10 @@ static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 		const struct fuse_init_in *init = body;
 		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
 			server->init_unique = header->unique;
+	} else if (header->opcode == FUSE_DESTROY) {
+		return keep_destroy(server, header, fd);
+	} else if (header->opcode == FUSE_SYNCFS && bytes >= sizeof *header + sizeof(struct fuse_fsync_in)) {
+		return syncfs_to_fsyncdir(buf);
 	} else {
 		kill_suidgid = asks_to_kill(header, body, body_bytes);
 	}
@@ -79,6 +129,8 @@ static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
 			struct fuse_init_out *init = iov[1].iov_base;
 			server->init_unique = 0;
 			if (!header->error) {
+				if (init->max_readahead < READAHEAD_BYTES_MAX)
+					init->max_readahead = READAHEAD_BYTES_MAX;
 				init->flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
 				server->killpriv = true;
 			}
@@ -90,5 +142,9 @@ static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
 int fuse_hook_install(struct fuse_server *server)
 {
 	static const struct fuse_custom_io io = { .writev = writev_hook, .read = read_hook };
+
+	server->answer_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (server->answer_fd < 0)
+		return -errno;
 	return fuse_session_custom_io(server->session, &io, fuse_session_fd(server->session));
 }

@@ -8,6 +8,8 @@
 #include "fs/fs.h"
 #include "fs/fuse.h"
 
+#include <limits.h>
+
 struct fuse_seeker;
 
 struct fuse_server {
@@ -15,6 +17,12 @@ struct fuse_server {
 	struct fuse_session *session;
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
 	struct fuse_seeker *seeker;
+	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
+	 * when the loop has ended. */
+	uint64_t destroy_unique;
+	int answer_fd;
+	bool unmounting;
+	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
 	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
 };
 
@@ -59,9 +67,31 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 
 /* ---- fs/fuse_hook.c ---- */
 
+/* What an fsyncdir carries as handle that was a syncfs(2). */
+#define FUSE_HANDLE_SYNCFS UINT64_MAX
+
 /* Puts our read and writev under the mounted session: see the file's head. */
 int fuse_hook_install(struct fuse_server *server);
+/* Lets the unmount(2) return that waits (server->unmounting). */
+void fuse_hook_answer_unmount(struct fuse_server *server);
 /* Did the request that this thread is handling ask to drop suid and sgid? */
 bool fuse_hook_kill_suidgid(void);
+
+/* ---- fs/fuse_device.c ---- */
+
+struct fuse_device {
+	int fd;
+	char path[32];                   /* /dev/loop... */
+	const char *source;              /* what to give to mount(2) */
+	int before;                      /* the working directory before, or -1 */
+	char link[64 + NAME_MAX];
+};
+
+/* Makes a block device that lives as long as something uses it, and a source to mount it by: `name` if possible (empty: the
+ * device's path), which must stay valid until the close.  Until then the working directory may be another.  -errno if there
+ * can be no such device. */
+int fuse_device_open(struct fuse_device *device, const char *name);
+/* The device stays if it has been mounted. */
+void fuse_device_close(struct fuse_device *device);
 
 #endif

@@ -220,11 +220,16 @@ int daemon_watch_signals(struct fuse_server *server, const char *mountpoint)
 	return -err;
 }
 
+void daemon_loop_ended(void)
+{
+	atomic_store(&watch.loop_ended, true);
+}
+
 void daemon_unwatch_signals(void)
 {
 	if (!watch.running)
 		return;
-	atomic_store(&watch.loop_ended, true);
+	daemon_loop_ended();
 	pthread_kill(watch.thread, SIGTERM);
 	pthread_join(watch.thread, NULL);
 	free(watch.mountpoint);

@@ -24,7 +24,9 @@ void daemon_event(void *ctx, const struct event *event);
 /* From now on SIGTERM, SIGINT and SIGHUP end the calling thread's fuse_server_loop: a helper first has the kernel
  * write back what it holds and unmounts, while the loop serves it. */
 int daemon_watch_signals(struct fuse_server *server, const char *mountpoint);
-/* The loop has ended by itself: stops the watching. */
+/* The loop has ended: signals have no effect any more. */
+void daemon_loop_ended(void);
+/* Stops the watching, once an unmount by a signal has returned. */
 void daemon_unwatch_signals(void);
 
 #endif

@@ -55,14 +55,23 @@ static bool listed_prefix(const char *option, const char *const *list, size_t co
 	return false;
 }
 
+/* What libfuse would take for a separator or an escape goes to it with a backslash before: an option stays one. */
 static int pass_on(struct mount_options *options, const char *option)
 {
-	char *text;
+	size_t used = strlen(options->fuse);
+	char *text = realloc(options->fuse, used + 1 + 2 * strlen(option) + 1);
 
-	if (asprintf(&text, "%s%s%s", options->fuse, *options->fuse ? "," : "", option) < 0)
+	if (!text)
 		return -ENOMEM;
-	free(options->fuse);
 	options->fuse = text;
+	if (used)
+		text[used++] = ',';
+	for (; *option; option++) {
+		if (*option == ',' || *option == '\\')
+			text[used++] = '\\';
+		text[used++] = *option;
+	}
+	text[used] = '\0';
 	return 0;
 }
 

@@ -17,7 +17,7 @@ struct mount_options {
 	uint64_t cache_bytes, dirty_bytes;
 	unsigned commit_seconds, timeout_seconds;
 	enum disk_engine engine;
-	char *fuse;                      /* for libfuse, separated by commas; never NULL once initialised */
+	char *fuse;                      /* for libfuse, separated by commas (one within a value is "\,"); never NULL once initialised */
 };
 
 /* 0 or -ENOMEM. */

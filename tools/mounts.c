@@ -71,6 +71,11 @@ int mounts_each(bool (*each)(void *ctx, const struct mount_entry *entry), void *
 	return 0;
 }
 
+bool mount_type_is_ours(const char *type)
+{
+	return !strcmp(type, "fuseblk.raid5cryptfs") || !strcmp(type, "fuse.raid5cryptfs");
+}
+
 struct search {
 	const char *mountpoint;
 	char *type;

@@ -12,7 +12,8 @@ struct mount_entry {
 	const char *source;
 };
 
-#define MOUNT_TYPE "fuse.raid5cryptfs"
+/* Is it one of raid5cryptfs's? (Plain, or one whose unmount waits: fs/fuse.h.) */
+bool mount_type_is_ours(const char *type);
 
 /* Calls `each` for every mount, in the order of mounting, until it returns false. The entry's strings are valid
  * during the call.  -errno if the list cannot be read. */

@@ -34,7 +34,8 @@ struct request {
 	bool foreground, debug;
 	struct mount_options options;
 	struct member_paths members;
-	char *source;                    /* as given, if it was one argument; NULL: array:NAME */
+	char *source;                    /* as given, if it was one argument; else label_source */
+	char *label_source;              /* array:NAME or array:UUID, without a slash */
 	char mountpoint[PATH_MAX];
 };
 
@@ -62,7 +63,7 @@ static void usage(FILE *out)
 "     engine=ENGINE     auto, uring or threads\n"
 "     nonempty          mount over a folder that is not empty, or in use as a mount point\n"
 "     and those of mount(8): noatime, nosuid, nodev, noexec, _netdev, nofail, x-*, ...\n"
-"Unmount with: umount MOUNTPOINT, or as an ordinary user: fusermount3 -u MOUNTPOINT\n", out);
+"Unmount with: umount MOUNTPOINT\n", out);
 }
 
 /* ---- The command line ---- */
@@ -144,7 +145,7 @@ static int check_mountpoint(const struct request *request, struct fail *fail)
 	struct stat st;
 
 	if (!request->options.nonempty && mount_at(path, type, sizeof type, NULL)) {
-		if (!strcmp(type, MOUNT_TYPE))
+		if (mount_type_is_ours(type))
 			return fail_set(fail, EBUSY, FAIL_MOUNTPOINT, "mount point: %s: an array is mounted there already; unmount it first, "
 				"or choose another folder", path);
 		return fail_set(fail, EBUSY, FAIL_MOUNTPOINT, "mount point: %s: busy, a filesystem (%s) is mounted there; choose another "
@@ -180,14 +181,18 @@ static const struct label *first_label(const struct probe *probe)
 	return NULL;
 }
 
-/* "array:NAME", or with its UUID if it has no name: as it can be given to mount again. */
-static int make_source(const struct label *label, char **ret_source)
+/* "array:NAME", or with its UUID if it has no name, or none for a file's name: as it can be given to mount again. */
+static int make_source(const struct label *label, struct request *request)
 {
 	char uuid[UUID_TEXT_BYTES];
 	const char *name = label->name;
 
 	uuid_format(&label->array, uuid);
-	return asprintf(ret_source, "array:%s", *name ? name : uuid) < 0 ? -ENOMEM : 0;
+	if (asprintf(&request->label_source, "array:%s", *name && !strchr(name, '/') ? name : uuid) < 0)
+		request->label_source = NULL;
+	if (!request->source && request->label_source)
+		request->source = strdup(request->label_source);
+	return request->label_source && request->source ? 0 : -ENOMEM;
 }
 
 static int open_members(struct request *request, struct probe **ret_probe, struct fail *fail)
@@ -213,7 +218,7 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 		return r;
 	const struct label *label = first_label(probe);
 	bool wants_key = !label || label->cipher != CIPHER_NONE || o->key_file || !o->allow_none;
-	if (label && !request->source && make_source(label, &request->source) < 0)
+	if (label && make_source(label, request) < 0)
 		r = fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	if (!r && label && label->cipher == CIPHER_NONE && !o->key_file)
 		wants_key = false;               /* fs_open refuses unless allowed; nothing to ask for */
@@ -250,11 +255,11 @@ static int mount_flags(struct request *request, char **ret_flags)
 		*o->fuse ? "," : "") < 0 ? -ENOMEM : 0;
 }
 
-static void set_bdi(dev_t dev, const char *name, const char *value)
+static void set_bdi(dev_t dev, const char *suffix, const char *name, const char *value)
 {
 	char path[128];
 
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/%s", major(dev), minor(dev), name);
+	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u%s/%s", major(dev), minor(dev), suffix, name);
 	FILE *file = fopen(path, "we");
 	if (file) {
 		fputs(value, file);
@@ -263,44 +268,70 @@ static void set_bdi(dev_t dev, const char *name, const char *value)
 }
 
 /* The kernel's limits for FUSE assume a filesystem that may hang: lift them where root may. */
-static void tune_kernel(const char *mountpoint)
+static void tune_kernel(const char *mountpoint, bool is_plain)
 {
+	const char *suffix = is_plain ? "" : "-fuseblk";
 	dev_t dev;
 
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	if (geteuid() != 0 || !mount_at(mountpoint, NULL, 0, &dev))
 		return;
-	set_bdi(dev, "strict_limit", "0");
-	set_bdi(dev, "max_ratio", "100");
-	set_bdi(dev, "read_ahead_kb", "1024");
+	set_bdi(dev, suffix, "strict_limit", "0");
+	set_bdi(dev, suffix, "max_ratio", "100");
+	set_bdi(dev, suffix, "read_ahead_kb", "1024");
 }
 
-static int mount_and_serve(struct request *request, struct fs *fs, struct fail *fail)
+static int mount_filesystem(struct request *request, struct fs *fs, struct fuse_server **ret_server, struct fail *fail)
 {
-	struct fuse_server *server;
 	autofree char *flags = NULL, *all = NULL;
 
 	if (mount_flags(request, &flags) < 0 || asprintf(&all, "%s%s", flags, request->options.fuse) < 0)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	struct fuse_server_options options = {
-		.source = request->source, .mountpoint = request->mountpoint, .mount_options = all, .debug = request->debug,
+		.source = request->source, .short_source = request->label_source, .mountpoint = request->mountpoint,
+		.mount_options = all, .debug = request->debug,
 	};
 	int r = fs_start(fs);
 	if (r < 0)
 		return fail_set(fail, -r, FAIL_SYSTEM, "cannot start threads: %s", strerror(-r));
-	r = fuse_server_mount(fs, &options, &server, fail);
+	r = fuse_server_mount(fs, &options, ret_server, fail);
 	if (r < 0)
 		return r;
-	tune_kernel(request->mountpoint);
-	r = daemon_watch_signals(server, request->mountpoint);
+	tune_kernel(request->mountpoint, fuse_server_plain_reason(*ret_server));
+	r = daemon_watch_signals(*ret_server, request->mountpoint);
 	if (r < 0) {
-		fuse_server_free(server);
-		return fail_set(fail, -r, FAIL_SYSTEM, "cannot start threads: %s", strerror(-r));
+		fuse_server_free(*ret_server);
+		fail_set(fail, -r, FAIL_SYSTEM, "cannot start threads: %s", strerror(-r));
 	}
+	return r;
+}
+
+/* An ordinary user never has such a device, and reads of this in the manual. */
+static void log_plain(int reason)
+{
+	char text[256];
+
+	if (!reason || geteuid() != 0)
+		return;
+	snprintf(text, sizeof text, "no loop device can be mounted (%s), so this is a plain FUSE mount: umount does not wait for the "
+		"last commit, and sync does not commit; see DURABILITY in raid5cryptfs(8)", strerror(-reason));
+	daemon_log(LOG_NOTICE, text);
+}
+
+/* Serves until the end, and closes the filesystem: before fuse_server_end, which lets umount(2) return. */
+static int serve(struct request *request, struct fs *fs, struct fuse_server *server, struct fail *fail)
+{
 	daemon_ready();
-	r = fuse_server_loop(server);
+	log_plain(fuse_server_plain_reason(server));
+	int r = fuse_server_loop(server);
 	if (r < 0)
 		fail_set(fail, -r, FAIL_SYSTEM, "%s: serving ended: %s", request->mountpoint, strerror(-r));
+	daemon_loop_ended();
+	int closed = fs_close(fs, false);
+	if (closed < 0 && !r)
+		r = fail_set(fail, -closed, FAIL_SYSTEM, "%s: the last commit failed (%s); what was not synced before is lost",
+			request->mountpoint, strerror(-closed));
+	fuse_server_end(server);
 	daemon_unwatch_signals();
 	fuse_server_free(server);
 	return r;
@@ -308,17 +339,18 @@ static int mount_and_serve(struct request *request, struct fs *fs, struct fail *
 
 static int run(struct request *request, struct fail *fail)
 {
+	struct fuse_server *server;
 	struct fs *fs;
 
 	int r = open_filesystem(request, &fs, fail);
 	if (r < 0)
 		return r;
-	r = mount_and_serve(request, fs, fail);
-	int closed = fs_close(fs, false);
-	if (closed < 0 && !r)
-		r = fail_set(fail, -closed, FAIL_SYSTEM, "%s: the last commit failed (%s); what was not synced before is lost",
-			request->mountpoint, strerror(-closed));
-	return r;
+	r = mount_filesystem(request, fs, &server, fail);
+	if (r < 0) {
+		fs_close(fs, false);
+		return r;
+	}
+	return serve(request, fs, server, fail);
 }
 
 int main(int argc, char **argv)
@@ -347,6 +379,7 @@ int main(int argc, char **argv)
 	member_paths_free(&request.members);
 	mount_options_free(&request.options);
 	free(request.source);
+	free(request.label_source);
 	if (!r)
 		return 0;
 	return fail.code == FAIL_NONE ? FAIL_SYSTEM : (int)fail.code;

@@ -7,16 +7,15 @@
 #include "tools/cli.h"
 #include "tools/members.h"
 #include "tools/mounts.h"
+#include "tools/release.h"
 #include "tools/status_print.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* Exit codes beside those of base/fail.h. */
 enum { EXIT_DEGRADED = 20, EXIT_FAILED = 21 };
@@ -24,6 +23,8 @@ enum { EXIT_DEGRADED = 20, EXIT_FAILED = 21 };
 struct request {
 	bool json;
 	const char *key_file;
+	bool wait;
+	unsigned wait_seconds;
 	struct status_list list;
 	int exit_code;                   /* the worst of all arrays */
 };
@@ -31,12 +32,13 @@ struct request {
 static void usage(FILE *out)
 {
 	fputs(
-"Usage: raid5cryptfs-status [--json] [MOUNTPOINT...]\n"
-"       raid5cryptfs-status [--json] [--key-file PATH] MEMBER...\n"
+"Usage: raid5cryptfs-status [--json] [--wait[=SECONDS]] [MOUNTPOINT...]\n"
+"       raid5cryptfs-status [--json] [--wait[=SECONDS]] [--key-file PATH] MEMBER...\n"
 "Shows arrays and their members; with no argument all that are mounted or found on block devices here.\n"
 "\n"
 "  -j, --json           as JSON\n"
 "  -k, --key-file PATH  unlock members that are not mounted, to tell the space in use (- is standard input)\n"
+"  -w, --wait[=SECONDS] wait first until no daemon writes the members any more: an unmount is complete\n"
 "  -h, --help           this text\n"
 "  -V, --version        the version\n"
 "Exit code: 0 all is well, 20 degraded, 21 an array cannot be mounted or is failing; others see the manual.\n", out);
@@ -58,29 +60,13 @@ static int add(struct request *request, const struct control_status *status, con
 
 /* ---- Mounted ---- */
 
-static int ask_daemon(const char *mountpoint, struct control_status *ret_status, struct fail *fail)
-{
-	autoclose int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return fail_set(fail, errno, errno == EACCES ? FAIL_SYSTEM : FAIL_NOT_FOUND, "%s: %s%s", mountpoint,
-			errno == ENOTCONN ? "the mount lost its daemon; unmount it, and mount again" : strerror(errno),
-			errno == EACCES ? "; only who mounted it may look, unless it was mounted with allow_other" : "");
-	if (ioctl(fd, CONTROL_STATUS, ret_status) < 0)
-		return fail_set(fail, errno, FAIL_NOT_FOUND, "%s: no raid5cryptfs array is mounted here", mountpoint);
-	if (ret_status->version != CONTROL_VERSION || ret_status->member_count > MEMBERS_MAX)
-		return fail_set(fail, EPROTO, FAIL_VERSION, "%s: mounted by another version of raid5cryptfs; use its raid5cryptfs-status",
-			mountpoint);
-	return 0;
-}
-
 static int add_mountpoint(struct request *request, const char *mountpoint, struct fail *fail)
 {
 	autofree struct control_status *status = calloc(1, sizeof *status);
 
 	if (!status)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
-	int r = ask_daemon(mountpoint, status, fail);
+	int r = release_ask_daemon(mountpoint, status, fail);
 	autofree char *absolute = r < 0 ? NULL : realpath(mountpoint, NULL);
 	return r < 0 ? r : add(request, status, absolute ? absolute : mountpoint, fail);
 }
@@ -90,7 +76,7 @@ static bool add_mount(void *ctx, const struct mount_entry *entry)
 	struct request *request = ctx;
 	struct fail fail = { 0 };
 
-	if (!strcmp(entry->type, MOUNT_TYPE) && add_mountpoint(request, entry->mountpoint, &fail) < 0)
+	if (mount_type_is_ours(entry->type) && add_mountpoint(request, entry->mountpoint, &fail) < 0)
 		request->exit_code = cli_fail(&fail);
 	return true;
 }
@@ -201,6 +187,25 @@ static int add_all(struct request *request, struct fail *fail)
 	return r;
 }
 
+/* Waits until the array mounted there has been unmounted, and shows its members. */
+static int add_mountpoint_later(struct request *request, const char *mountpoint, struct fail *fail)
+{
+	autofree struct control_status *status = calloc(1, sizeof *status);
+	struct member_paths paths = { 0 };
+
+	if (!status)
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
+	int r = release_ask_daemon(mountpoint, status, fail);
+	if (!r)
+		r = release_paths(status, &paths, fail);
+	if (!r)
+		r = release_wait(&paths, request->wait_seconds, fail);
+	if (!r)
+		r = add_members(request, &paths, fail);
+	member_paths_free(&paths);
+	return r;
+}
+
 static bool is_directory(const char *path)
 {
 	struct stat st;
@@ -212,14 +217,18 @@ static int collect(struct request *request, char **arguments, int count, struct 
 	struct member_paths paths = { 0 };
 	int r = 0;
 
+	if (count == 0 && request->wait)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "--wait: name the members or the mount point to wait for");
 	if (count == 0)
 		return add_all(request, fail);
 	if (is_directory(arguments[0])) {
 		for (int i = 0; !r && i < count; i++)
-			r = add_mountpoint(request, arguments[i], fail);
+			r = request->wait ? add_mountpoint_later(request, arguments[i], fail) : add_mountpoint(request, arguments[i], fail);
 		return r;
 	}
 	r = member_paths_from_arguments(arguments, count, &paths, fail);
+	if (!r && request->wait)
+		r = release_wait(&paths, request->wait_seconds, fail);
 	if (!r)
 		r = add_members(request, &paths, fail);
 	member_paths_free(&paths);
@@ -230,20 +239,26 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' }, { "key-file", required_argument, NULL, 'k' },
+		{ "wait", optional_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
 	};
-	struct request request = { 0 };
+	struct request request = { .wait_seconds = UINT_MAX };
 	struct fail fail = { 0 };
 	int c;
 
 	cli_start("raid5cryptfs-status");
-	while ((c = getopt_long(argc, argv, "jk:hV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jk:w::hV", options, NULL)) != -1) {
 		switch (c) {
 		case 'j':
 			request.json = true;
 			break;
 		case 'k':
 			request.key_file = optarg;
+			break;
+		case 'w':
+			request.wait = true;
+			if (optarg && cli_parse_seconds(optarg, 0, &request.wait_seconds) < 0)
+				return cli_error(FAIL_USAGE, "--wait=%s: not a number of seconds up to 86400", optarg);
 			break;
 		case 'h':
 			usage(stdout);

@@ -5,7 +5,8 @@ from lib import *
 
 
 def help_and_version(scene):
-    for program in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key"]:
+    for program in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key",
+                    "umount.fuse.raid5cryptfs"]:
         check("Usage" in run(program, "--help").out, f"{program} --help")
         check(run(program, "--version").out.startswith(program + " "), f"{program} --version")
         page = os.path.join(os.environ["R5_SOURCE"], "man", program + ".8")

@@ -26,7 +26,7 @@ def mount_and_check(scene, command, **kwargs):
     check(os.path.ismount(root), "it is mounted")
     with open("/proc/self/mounts") as f:
         lines = [line.split() for line in f if line.split()[1] == root]
-    check_equal([line[2] for line in lines], ["fuse.raid5cryptfs"], "the type")
+    check_equal([line[2] for line in lines], ["fuseblk.raid5cryptfs"], "the type")
     with open(os.path.join(root, "file"), "a") as f:
         f.write("x")
     scene.umount()
