@@ -14,6 +14,7 @@ enum event_kind {
 	EVENT_MEMBER_RETURNED,   /* a member that was away is being caught up */
 	EVENT_MEMBER_IN_SYNC,    /* its gap is closed */
 	EVENT_HEALED,            /* a damaged unit was rebuilt from parity and written back */
+	EVENT_DAMAGED,           /* the same, but nothing was written back, since nothing may be */
 	EVENT_UNREADABLE,        /* damage beyond what parity can rebuild */
 	EVENT_LABEL_RESTORED,    /* a label copy was restored from a good one */
 	EVENT_READ_ONLY,         /* the filesystem went read-only after a second failure */

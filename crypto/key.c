@@ -142,7 +142,8 @@ void root_nonce(const struct env *env, uint8_t ret_nonce[ROOT_SEAL_NONCE_BYTES])
 	nonce_draw(env, ret_nonce, ROOT_SEAL_NONCE_BYTES);
 }
 
-static void root_checksum(const uint8_t *nonce, const void *header, size_t header_bytes, const void *body, size_t body_bytes,
+/* Roots and log records are sealed alike, each kind under a key of its own. */
+static void checksum(const uint8_t *nonce, const void *header, size_t header_bytes, const void *body, size_t body_bytes,
 	uint8_t ret_tag[SEAL_TAG_BYTES])
 {
 	le64 length = le64_put(header_bytes);
@@ -158,28 +159,62 @@ static void root_checksum(const uint8_t *nonce, const void *header, size_t heade
 	memcpy(ret_tag, &tag, SEAL_TAG_BYTES);
 }
 
-void root_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+static void seal_in_place(const uint8_t *key, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
 {
-	if (!keys_secret(keys)) {
-		root_checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
-		return;
-	}
 	static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES == ROOT_SEAL_NONCE_BYTES
 		&& crypto_aead_xchacha20poly1305_ietf_ABYTES == SEAL_TAG_BYTES, "XChaCha20-Poly1305");
 	int err = crypto_aead_xchacha20poly1305_ietf_encrypt_detached(body, ret_tag, NULL, body, body_bytes,
-		header, header_bytes, NULL, nonce, keys->root);
+		header, header_bytes, NULL, nonce, key);
 	assert(!err);
+}
+
+static int open_in_place(const uint8_t *key, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
+{
+	return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(body, NULL, body, body_bytes, tag,
+		header, header_bytes, nonce, key) ? -EBADMSG : 0;
+}
+
+static int check_in_place(const uint8_t *nonce, const void *header, size_t header_bytes, const void *body, size_t body_bytes,
+	const uint8_t tag[SEAL_TAG_BYTES])
+{
+	uint8_t own[SEAL_TAG_BYTES];
+
+	checksum(nonce, header, header_bytes, body, body_bytes, own);
+	return memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
+}
+
+void root_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	if (keys_secret(keys))
+		seal_in_place(keys->root, nonce, header, header_bytes, body, body_bytes, ret_tag);
+	else
+		checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
 }
 
 int root_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
-	uint8_t own[SEAL_TAG_BYTES];
-
 	if (keys_secret(keys))
-		return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(body, NULL, body, body_bytes, tag,
-			header, header_bytes, nonce, keys->root) ? -EBADMSG : 0;
-	root_checksum(nonce, header, header_bytes, body, body_bytes, own);
-	return memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
+		return open_in_place(keys->root, nonce, header, header_bytes, body, body_bytes, tag);
+	return check_in_place(nonce, header, header_bytes, body, body_bytes, tag);
+}
+
+void log_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	if (keys_secret(keys))
+		seal_in_place(keys->log, nonce, header, header_bytes, body, body_bytes, ret_tag);
+	else
+		checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
+}
+
+int log_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
+{
+	if (keys_secret(keys))
+		return open_in_place(keys->log, nonce, header, header_bytes, body, body_bytes, tag);
+	return check_in_place(nonce, header, header_bytes, body, body_bytes, tag);
 }

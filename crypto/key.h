@@ -76,4 +76,13 @@ void root_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTE
 int root_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES]);
 
+/* ---- Records of the intent log ---- */
+
+/* As root_seal and root_open, under keys->log; the header, with the nonce in it, is associated data. Never the same nonce for two bodies:
+ * it is drawn (nonce_draw) for each. */
+void log_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES]);
+int log_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
+	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES]);
+
 #endif

@@ -445,6 +445,56 @@ int alloc_store_run(struct fs *fs, const struct run *run, uint64_t generation)
 	return rowitem_put(fs, band_at(fs, run->rows.band), run, generation);
 }
 
+/* Sets the block's bit in used[]; returns false if it was set, or its row is taken. */
+static bool use_block(struct fs *fs, struct chunk *c, unsigned i)
+{
+	unsigned row = i / c->row_bits;
+	if (bit_get(c->used, i) || mask_get(c->taken, row))
+		return false;
+	if (row_is_free(c, row))
+		free_rows_add(fs, c->band, -1);
+	bit_set(c->used, i);
+	return true;
+}
+
+int alloc_mark(struct fs *fs, address from, uint32_t blocks)
+{
+	uint32_t band = band_index(fs, address_band(from));
+	unsigned chunk_blocks = BITMAP_CHUNK_ROWS * band_row_blocks(band_at(fs, band));
+	struct band_state *s = &fs->alloc.bands[band];
+	for (uint64_t block = address_block(from), end = block + blocks; block < end; block++) {
+		struct chunk *c;
+		int r = chunk_get(fs, band, block / chunk_blocks, &c);
+		if (r < 0)
+			return r;
+		unsigned i = (unsigned)(block % chunk_blocks);
+		if (!use_block(fs, c, i))
+			continue;
+		if (row_live(c->tree, i / c->row_bits, c->row_bits) == 0)
+			s->tree_free_rows--;
+		bit_set(c->tree, i);
+		s->live_blocks++;
+		fs->alloc.live_blocks++;
+		chunk_dirty(&fs->alloc, c);
+	}
+	return 0;
+}
+
+int alloc_keep(struct fs *fs, address from, uint32_t blocks)
+{
+	uint32_t band = band_index(fs, address_band(from));
+	unsigned chunk_blocks = BITMAP_CHUNK_ROWS * band_row_blocks(band_at(fs, band));
+	for (uint64_t block = address_block(from), end = block + blocks; block < end; block++) {
+		struct chunk *c;
+		int r = chunk_get(fs, band, block / chunk_blocks, &c);
+		if (r < 0)
+			return r;
+		if (use_block(fs, c, (unsigned)(block % chunk_blocks)))
+			c->holds++;
+	}
+	return 0;
+}
+
 int alloc_row_live(struct fs *fs, uint32_t band, uint64_t row, int *ret_live)
 {
 	struct chunk *c;

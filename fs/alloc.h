@@ -70,6 +70,11 @@ int alloc_store_run(struct fs *fs, const struct run *run, uint64_t generation);
 /* Blocks cleared by a commit that is durable and that no pin holds may be allocated. */
 void alloc_release(struct fs *fs, address from, uint32_t blocks);
 
+/* For repair: the blocks are live in the system tree being made (those that are already stay so). */
+int alloc_mark(struct fs *fs, address from, uint32_t blocks);
+/* For going back to an older root: the blocks are not allocated as long as this filesystem is open. */
+int alloc_keep(struct fs *fs, address from, uint32_t blocks);
+
 /* Rows of a chunk for those who look for sparse ones: live blocks of the row, or -1 where the row is taken. May TREE_MISS. */
 int alloc_row_live(struct fs *fs, uint32_t band, uint64_t row, int *ret_live);
 /* Is the block's bit set in the system tree? May TREE_MISS. */

@@ -162,13 +162,15 @@ static int next_item(struct fs *fs, address *at, uint64_t *ret_written, address 
 			return 0;
 		if (r < 0)
 			return r;
-		if (item.key.type == ITEM_ROWS)
+		if (rows_item_valid(&item.key, item.value, item.bytes))
 			break;
-		from = item.key;         /* other items of the band: step over */
+		from = item.key;         /* other items of the band, and what makes no sense: step over */
 		if (from.type < ITEM_ROWS) {
 			from.type = ITEM_ROWS;
 			from.offset = 0;
-		} else
+		} else if (from.type == ITEM_ROWS && from.offset < UINT64_MAX)
+			from.offset++;
+		else
 			from = key_make(from.object + 1, ITEM_ROWS, 0);
 	}
 	const struct rows_item *v = item.value;
@@ -209,7 +211,7 @@ static int walk(struct fs *fs, const struct target *t, address *cursor)
 		if (r <= 0)
 			return r;
 		const struct band *b = config_band(fs->config, address_band(row));
-		if (!b || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
+		if (!b || address_block(row) + count > b->rows || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
 			continue;
 		r = repair_rows(fs, t, b, NULL, address_block(row), count);
 		if (r < 0)

@@ -1,4 +1,4 @@
-/* The self-check of parity: the XOR of all columns of each row in use is zero.  Only on an array whose members are all in sync. */
+/* The check of parity: the XOR of all columns of each row in use is zero.  Only on an array whose members are all in sync. */
 #include "fs/checkimpl.h"
 
 #include <errno.h>
@@ -20,39 +20,56 @@ static int xor_of_row(struct fs *fs, const struct band *b, uint64_t row, struct 
 
 static bool all_zero(const uint8_t *bytes) { return bytes[0] == 0 && !memcmp(bytes, bytes + 1, UNIT_BYTES - 1); }
 
-static bool row_in_use(const struct check_band *map, const struct band *b, uint64_t row)
+static bool row_in_use(const struct fs *fs, const struct band *b, const uint8_t *in_use, uint64_t row)
 {
 	for (uint64_t i = row * band_row_blocks(b); i < (row + 1) * band_row_blocks(b); i++)
-		if (map_get(map->reached, i))
+		if (map_get(in_use, i))
 			return true;
+	for (size_t i = 0; i < fs->pending_run_count; i++) {
+		const struct rows *rows = &fs->pending_runs[i].rows;
+		if (&fs->config->bands[rows->band] == b && row >= rows->row && row < rows->row + rows->count)
+			return true;
+	}
 	return false;
 }
 
-static void check_band_parity(struct check *c, uint32_t band, struct iobuf *unit, struct iobuf *sum)
+static void check_rows(struct check *c, const struct band *b, const uint8_t *in_use, struct iobuf *unit, struct iobuf *sum)
 {
-	const struct band *b = &c->fs->config->bands[band];
+	uint64_t before = c->findings;
 	for (uint64_t row = 0; row < b->rows && c->error == 0; row++) {
-		if (!row_in_use(&c->bands[band], b, row))
+		if (!row_in_use(c->fs, b, in_use, row))
 			continue;
 		int r = xor_of_row(c->fs, b, row, unit, sum);
 		if (r == -ENOMEM)
 			c->error = r;
 		else if (r < 0)
 			check_say(c, "Band %u, row %llu cannot be read as a whole.", b->id, (unsigned long long)row);
-		else if (!all_zero(sum->data))
+		else if (!all_zero(sum->data)) {
+			check_suspect(c, SUSPECT_PARITY, b->id, row);
 			check_say(c, "Parity of band %u, row %llu is wrong.", b->id, (unsigned long long)row);
+		}
 	}
+	c->parity_findings += c->findings - before;
 }
 
-void check_parity(struct check *c)
+void check_band_parity(struct check *c, const struct band *b, const uint8_t *in_use)
 {
 	if (array_degraded(c->fs->array))
 		return;
 	struct iobuf *unit = iobuf_new(UNIT_BYTES), *sum = iobuf_new(UNIT_BYTES);
-	if (!unit || !sum)
+	if (unit && sum)
+		check_rows(c, b, in_use, unit, sum);
+	else
 		c->error = -ENOMEM;
-	for (uint32_t i = 0; i < c->fs->config->band_count && c->error == 0; i++)
-		check_band_parity(c, i, unit, sum);
 	iobuf_unref(unit);
 	iobuf_unref(sum);
+}
+
+bool check_row_parity(struct fs *fs, const struct band *b, uint64_t row)
+{
+	struct iobuf *unit = iobuf_new(UNIT_BYTES), *sum = iobuf_new(UNIT_BYTES);
+	bool right = unit && sum && xor_of_row(fs, b, row, unit, sum) == 0 && all_zero(sum->data);
+	iobuf_unref(unit);
+	iobuf_unref(sum);
+	return right;
 }

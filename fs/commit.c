@@ -14,6 +14,7 @@
  * The order: freeze (O(1), under the lock; operations go on in the next transaction) → data records → nodes of the file tree,
  * children before parents → bitmaps and row items in the system tree → its nodes and the pending records → flush → root, flush. */
 #include "fs/inode.h"
+#include "fs/log.h"
 #include "fs/pack.h"
 #include "fs/pending.h"
 #include "fs/place.h"
@@ -52,14 +53,25 @@ int commit_open(struct fs *fs)
 		return r;
 	struct root_header header = { .generation = fs->root_generation + 1, .predecessor = fs->root_generation,
 		.tree = fs->tree_generation, .tree_before = fs->tree_before };
+	struct root_body body = fs->root_body;
 	uint8_t record[ROOT_BYTES];
 	bool all;
+	if (fs->older) {                 /* the newest trees with their log, until fs_revert has made the older ones the newest */
+		body = fs->newest_body;
+		header.tree = fs->newest_tree;
+		header.tree_before = fs->newest_tree_before;
+	} else
+		log_name_at_opening(fs, &body);
 	array_fill_root(fs->array, &header);
-	root_seal_record(fs->keys, fs->env, &header, &fs->root_body, record);
+	root_seal_record(fs->keys, fs->env, &header, &body, record);
 	r = array_write_root(fs->array, record, &all);
 	if (r < 0)
 		return r;
 	fs->root_generation = header.generation;
+	if (!fs->older) {
+		fs->root_body = body;
+		log_opened(fs);
+	}
 	atomic_store(&fs->opened, true);
 	return 0;
 }
@@ -347,10 +359,12 @@ static int write_root(struct commit *c)
 {
 	struct fs *fs = c->fs;
 	struct root_header header = { .generation = c->txn->generation, .predecessor = fs->root_generation,
-		.tree = c->txn->generation, .tree_before = fs->tree_generation };
+		.tree = c->txn->generation, .tree_before = fs->older ? fs->newest_tree : fs->tree_generation };
 	uint8_t record[ROOT_BYTES];
 	bool all;
 	pthread_mutex_lock(&fs->lock);
+	int r = fs->error;               /* a placement may have left something half done */
+	log_name(fs, &c->body);
 	c->body.file_tree = c->file_root->pointer;
 	c->body.file_level = c->file_root->level;
 	c->body.system_tree = fs->system.root->pointer;
@@ -359,7 +373,8 @@ static int write_root(struct commit *c)
 	c->body.capacity_blocks = le64_put(fs->alloc.capacity_blocks);
 	c->body.alloc_cursor = le64_put(address_make(fs->config->bands[fs->alloc.cursor_band].id, fs->alloc.cursor_row));
 	pthread_mutex_unlock(&fs->lock);
-	int r = array_flush(fs->array, c->txn->generation);
+	if (r == 0)
+		r = array_flush(fs->array, c->txn->generation);
 	if (r < 0)
 		return r;
 	array_fill_root(fs->array, &header);
@@ -448,6 +463,7 @@ static void succeed(struct commit *c)
 	fs->system_freed_count = fs->system_freed_room = 0;
 	append_release(fs, c->release);
 	c->release = NULL;
+	log_retire(fs);
 	commit_release(fs);
 }
 

@@ -13,6 +13,7 @@
 #include "crypto/seal.h"
 #include "fs/alloc.h"
 #include "fs/cache.h"
+#include "fs/changes.h"
 #include "fs/format.h"
 #include "fs/fs.h"
 #include "fs/node.h"
@@ -59,6 +60,7 @@ struct txn {
 	struct freed_later *later; size_t later_count, later_room;
 	uint64_t freed_blocks;           /* of both, for deciding whether a commit helps against ENOSPC */
 	uint64_t node_count;             /* dirty nodes of the file tree */
+	struct changes *changes;         /* that the intent log does not have yet */
 };
 
 /* A system node that relocation wants moved, if it still lies there. */
@@ -66,8 +68,6 @@ struct touch { struct key key; uint8_t level; address at; };
 
 /* When a member that was dropped is tried again. */
 struct retry { int64_t not_before_ns, delay_ns; };
-
-struct pins { uint64_t *generation; unsigned *count; unsigned used, room; };
 
 struct fs {
 	struct fs_options options;
@@ -89,6 +89,7 @@ struct fs {
 	struct tree_miss miss;           /* set by the function that returned TREE_MISS, read by op_retry */
 	struct txn *open;                /* operations join this one */
 	struct txn *committing;          /* or NULL */
+	struct log *log;
 	uint64_t durable;                /* the newest generation whose root is durable */
 	uint64_t tree_generation, tree_before;   /* of the trees that the newest root names */
 	uint64_t commit_wanted;          /* somebody waits for this generation */
@@ -101,7 +102,7 @@ struct fs {
 	bool hold_early;                 /* it waits: a member is about to return */
 
 	struct alloc alloc;
-	struct pins pins;
+	struct list pins;                /* struct store_pin; generations only grow, so the first is the oldest */
 	uint64_t reserved_blocks;        /* of EXTENT_RESERVED items */
 	uint64_t next_object;
 	uint64_t inode_count;
@@ -123,6 +124,11 @@ struct fs {
 	_Atomic bool opened;             /* promise and opening root are durable */
 	struct root_body root_body;      /* of the newest root, as written */
 	uint64_t root_generation;        /* of the newest root written or chosen */
+
+	bool system_lost;                /* the system tree cannot be read: nothing is allocated before repair_space makes it anew */
+	bool older;                      /* the trees are an older root's (fs_options.root_generation); below: what the newest one names */
+	struct root_body newest_body;
+	uint64_t newest_tree, newest_tree_before;
 
 	struct pool *pool;
 	struct threads *threads;         /* NULL until fs_start (threads.c) */
@@ -157,12 +163,17 @@ int commit_open(struct fs *fs);          /* takes the term and writes the openin
 bool commit_wait_release(struct fs *fs);
 void commit_release(struct fs *fs);      /* lock held: lets blocks be reused whose commit is durable and that no pin holds */
 
+/* open.c: array and keys, with no tree loaded.  As fs_open; to be ended with fs_delete. */
+int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
+	struct fs **ret_fs, struct fail *fail);
 /* open.c: the parts that mkfs shares. */
 int fs_new(struct array *array, struct keys *keys, const struct fs_options *options, struct fs **ret_fs);
 void fs_delete(struct fs *fs);
 void fs_auth(struct keys *keys, struct array_auth *ret_auth);
 /* root.c */
 int root_body_open(const struct keys *keys, const uint8_t record[ROOT_BYTES], struct root_body *ret_body);
+/* Of an opened body: 0 or -EBADMSG.  Pure. */
+int root_body_decode(const uint8_t bytes[ROOT_BODY_BYTES], struct root_body *ret_body);
 void root_seal_record(const struct keys *keys, const struct env *env, struct root_header *header,
 	const struct root_body *body, uint8_t ret_record[ROOT_BYTES]);
 

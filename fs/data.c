@@ -10,7 +10,7 @@ static_assert(FILE_BLOCKS_MAX == FS_FILE_BYTES_MAX / BLOCK_BYTES, "both limits o
 int data_unclean(struct fs *fs, uint64_t ino, uint64_t block, const char *what)
 {
 	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu, block %llu: %s; "
-		"this is damage that its redundancy did not catch: copy what can be read.",
+		"this is damage that its redundancy did not catch: unmount and run fsck.raid5cryptfs.",
 		(unsigned long long)ino, (unsigned long long)block, what);
 	return -EUCLEAN;
 }
@@ -73,6 +73,7 @@ static int uninline_locked(struct fs *fs, uint64_t ino, struct record *record)
 	if (r < 0)
 		return inode_changed(fs, r);
 	inode.flags &= ~INODE_HAS_INLINE;
+	changes_force(fs->open->changes, ino, inode.size_bytes, 0, 1);   /* the item that had it is gone */
 	return inode_store(fs, &inode);
 }
 

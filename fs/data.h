@@ -25,6 +25,11 @@ int data_truncate(struct fs *fs, uint64_t ino, uint64_t size_bytes, bool times);
  * has prepared the inode before, and stores it after. */
 int data_free_some(struct fs *fs, uint64_t ino, struct inode *inode);
 
+/* For replay of the intent log: blocks [from, to) become a hole; whole blocks of content, and reserved space in holes; size and times stay as they are. */
+int data_cut_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to);
+int data_put_blocks(struct fs *fs, uint64_t ino, const void *buf, uint64_t block, uint64_t blocks);
+int data_reserve(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes, bool times);
+
 /* ---- Shared by data_*.c; with fs->lock held, may TREE_MISS, where not said otherwise ---- */
 
 /* Extents that one operation walks or frees at most. */

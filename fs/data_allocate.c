@@ -18,6 +18,7 @@ struct reserve {
 	unsigned count;                  /* of the holes found before `block` */
 	struct hole holes[DATA_EXTENTS_AN_OP];
 	uint64_t blocks;                 /* in them */
+	bool times;
 	struct hole *made; size_t made_count, made_room;
 };
 
@@ -92,10 +93,12 @@ static int put_holes_locked(struct fs *fs, const struct reserve *reserve)
 		if (r == 0)
 			reserved_add(fs, reserve->holes[i].blocks);
 		inode.blocks += reserve->holes[i].blocks;
+		changes_reserve(fs->open->changes, reserve->ino, key.offset, key.offset + reserve->holes[i].blocks);
 	}
 	if (r < 0)
 		return inode_changed(fs, r);
-	inode.ctime_ns = fs_now_ns(fs);
+	if (reserve->times)
+		inode.ctime_ns = fs_now_ns(fs);
 	return inode_store(fs, &inode);
 }
 
@@ -133,7 +136,10 @@ static int remove_hole_locked(struct fs *fs, uint64_t ino, const struct hole *ho
 		r = data_prepare_range(fs, ino, hole->block, hole->block + hole->blocks);
 	if (r == 0)
 		r = data_remove(fs, &inode, hole->block, hole->block + hole->blocks);
-	return r == 0 ? inode_store(fs, &inode) : r;
+	if (r < 0)
+		return r;
+	changes_cut(fs->open->changes, ino, hole->block, hole->block + hole->blocks);
+	return inode_store(fs, &inode);
 }
 
 static void give_back(struct fs *fs, const struct reserve *reserve)
@@ -150,7 +156,7 @@ static void give_back(struct fs *fs, const struct reserve *reserve)
 	}
 }
 
-static int reserve_range(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
+int data_reserve(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes, bool times)
 {
 	struct reserve *reserve = calloc(1, sizeof(*reserve));
 	int r = 0;
@@ -158,6 +164,7 @@ static int reserve_range(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint
 	if (!reserve)
 		return -ENOMEM;
 	reserve->ino = ino;
+	reserve->times = times;
 	reserve->block = start_bytes / BLOCK_BYTES;
 	reserve->end = (end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
 	while (r == 0 && reserve->block < reserve->end) {
@@ -193,7 +200,7 @@ int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, u
 	if (r == 0 && (punch || zero))
 		r = data_punch(fs, ino, offset_bytes, end_bytes);
 	if (r == 0 && !punch)
-		r = reserve_range(fs, ino, offset_bytes, end_bytes);
+		r = data_reserve(fs, ino, offset_bytes, end_bytes, true);
 	if (r == 0 && !punch && !keep_size && end_bytes > inode.size_bytes)
 		r = data_extend(fs, ino, end_bytes, true);
 	inode_unlock(fs, ino);

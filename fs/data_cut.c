@@ -3,6 +3,7 @@
  * What is long is cut at units in operations of bounded size, and each leaves a file that makes sense: a truncation goes from
  * the end downward and lowers the size with what it frees, so that after a crash in its middle the file is merely longer
  * than wanted, and nothing lies beyond its size.  The unit that is cut through comes last, together with the final size. */
+#include "fs/core.h"
 #include "fs/data_cut.h"
 #include "fs/data_edit.h"
 
@@ -52,6 +53,8 @@ static int free_tail(struct fs *fs, struct inode *inode, uint64_t cut_block)
 		return r;
 	if (inode->size_bytes > lowest * BLOCK_BYTES)
 		inode->size_bytes = lowest * BLOCK_BYTES;
+	changes_cut(fs->open->changes, inode->ino, lowest, FILE_BLOCKS_MAX);
+	changes_shrink(fs->open->changes, inode->ino, inode->size_bytes);
 	return more;
 }
 
@@ -115,8 +118,10 @@ static int cut_locked(struct fs *fs, struct cut *cut)
 		r = edit_apply(fs, &cut->edit, &inode);
 	if (r != 0)
 		return r;
-	if (cut->set_size)
+	if (cut->set_size) {
 		inode.size_bytes = cut->size_bytes;
+		changes_shrink(fs->open->changes, inode.ino, inode.size_bytes);
+	}
 	if (cut->times)
 		set_times(fs, &inode);
 	return inode_store(fs, &inode);
@@ -277,20 +282,23 @@ out:
 
 /* ---- Punching ---- */
 
-static int remove_middle_locked(struct fs *fs, uint64_t ino, uint64_t *from, uint64_t to)
+static int remove_middle_locked(struct fs *fs, uint64_t ino, uint64_t *from, uint64_t to, bool times)
 {
 	struct inode inode;
 
+	uint64_t start = *from;
 	int r = data_begin(fs, ino, &inode);
 	if (r == 0)
 		r = data_remove_some(fs, &inode, from, to);
 	if (r < 0)
 		return r;
-	set_times(fs, &inode);
+	changes_cut(fs->open->changes, ino, start, *from);
+	if (times)
+		set_times(fs, &inode);
 	return inode_store(fs, &inode);
 }
 
-static int remove_middle(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
+static int remove_middle(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to, bool times)
 {
 	int r = 0;
 
@@ -300,23 +308,44 @@ static int remove_middle(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to
 		if (r < 0)
 			break;
 		do
-			r = remove_middle_locked(fs, ino, &from, to);
+			r = remove_middle_locked(fs, ino, &from, to, times);
 		while (op_retry(&op, &r));
 		op_end(&op);
 	}
 	return r;
 }
 
-static int punch_edge(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
+static int punch_edge(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes, bool times)
 {
-	struct cut cut = { .edit = { .ino = ino, .start_bytes = start_bytes, .end_bytes = end_bytes }, .times = true };
+	struct cut cut = { .edit = { .ino = ino, .start_bytes = start_bytes, .end_bytes = end_bytes }, .times = times };
 
 	return start_bytes < end_bytes ? cut_run(fs, &cut) : 0;
 }
 
-int data_punch(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
+static int punch(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes, bool times)
 {
 	uint64_t middle = unit_up(start_bytes), middle_end = end_bytes / UNIT_BYTES * UNIT_BYTES;
+	int r = punch_edge(fs, ino, start_bytes, middle < end_bytes ? middle : end_bytes, times);
+
+	if (r == 0)
+		r = remove_middle(fs, ino, middle / BLOCK_BYTES, middle_end / BLOCK_BYTES, times);
+	if (r == 0 && middle_end >= middle)
+		r = punch_edge(fs, ino, middle_end, end_bytes, times);
+	return r;
+}
+
+int data_cut_blocks(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
+{
+	struct inode inode;
+	int r = data_inode(fs, ino, &inode);
+
+	if (r < 0 || (inode.flags & INODE_HAS_INLINE))
+		return r;
+	return punch(fs, ino, from * BLOCK_BYTES, to * BLOCK_BYTES, false);
+}
+
+int data_punch(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
+{
 	struct inode inode;
 
 	int r = data_inode(fs, ino, &inode);
@@ -325,10 +354,5 @@ int data_punch(struct fs *fs, uint64_t ino, uint64_t start_bytes, uint64_t end_b
 	if (inode.flags & INODE_HAS_INLINE)
 		return change_inline(fs, &inode, inode.size_bytes, start_bytes,
 			end_bytes < inode.size_bytes ? end_bytes : inode.size_bytes, true);
-	r = punch_edge(fs, ino, start_bytes, middle < end_bytes ? middle : end_bytes);
-	if (r == 0)
-		r = remove_middle(fs, ino, middle / BLOCK_BYTES, middle_end / BLOCK_BYTES);
-	if (r == 0 && middle_end >= middle)
-		r = punch_edge(fs, ino, middle_end, end_bytes);
-	return r;
+	return punch(fs, ino, start_bytes, end_bytes, true);
 }

@@ -1,16 +1,17 @@
 /* A change of a range of bytes: applies what fs/data_plan.c planned.  See data_edit.h. */
+#include "fs/core.h"
 #include "fs/data_plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 /* Ranges of blocks to be removed from the tree before the new records are put. */
-struct ranges {
+struct removals {
 	unsigned count;
 	struct { uint64_t from, to; } range[2 * UNIT_BLOCKS + 1];
 };
 
-static void ranges_add(struct ranges *ranges, uint64_t from, uint64_t to)
+static void removals_add(struct removals *ranges, uint64_t from, uint64_t to)
 {
 	if (from >= to)
 		return;
@@ -22,11 +23,11 @@ static void ranges_add(struct ranges *ranges, uint64_t from, uint64_t to)
 	ranges->range[ranges->count++].to = to;
 }
 
-static void ranges_add_plan(struct ranges *ranges, const struct edit_plan *plan)
+static void removals_add_plan(struct removals *ranges, const struct edit_plan *plan)
 {
 	for (unsigned b = 0; b < UNIT_BLOCKS; b++)
 		if (plan->blocks[b].fate == FATE_DROP || plan->blocks[b].leaves)
-			ranges_add(ranges, plan->block + b, plan->block + b + 1);
+			removals_add(ranges, plan->block + b, plan->block + b + 1);
 }
 
 static uint64_t first_unit(const struct data_edit *edit)
@@ -105,7 +106,7 @@ int edit_read_old(struct fs *fs, struct data_edit *edit)
 }
 
 /* Plans the units at the edges; says which ranges go. */
-static int plan_edges(struct fs *fs, struct data_edit *edit, uint64_t size_bytes, struct ranges *ret_ranges)
+static int plan_edges(struct fs *fs, struct data_edit *edit, uint64_t size_bytes, struct removals *ret_ranges)
 {
 	struct edit_plan *plan = edit->plans;
 	uint64_t first = first_unit(edit), end = end_unit(edit);
@@ -118,16 +119,16 @@ static int plan_edges(struct fs *fs, struct data_edit *edit, uint64_t size_bytes
 		int r = plan_unit(fs, edit, size_bytes, first++, plan);
 		if (r < 0)
 			return r;
-		ranges_add_plan(ret_ranges, plan++);
+		removals_add_plan(ret_ranges, plan++);
 	}
 	if (first < end && !unit_is_whole(edit, end - 1)) {
 		int r = plan_unit(fs, edit, size_bytes, --end, plan);
 		if (r < 0)
 			return r;
 	}
-	ranges_add(ret_ranges, first * UNIT_BLOCKS, end * UNIT_BLOCKS);
+	removals_add(ret_ranges, first * UNIT_BLOCKS, end * UNIT_BLOCKS);
 	if (plan->active)
-		ranges_add_plan(ret_ranges, plan);
+		removals_add_plan(ret_ranges, plan);
 	for (unsigned i = 0; i < EDIT_OLD_MAX; i++) {
 		if (!edit->old[i].wanted || edit->old[i].ready)
 			continue;
@@ -160,7 +161,7 @@ static int put_record(struct fs *fs, struct inode *inode, struct record *record)
 }
 
 /* All is prepared and filled: nothing from here on can miss. */
-static int change(struct fs *fs, struct data_edit *edit, struct inode *inode, const struct ranges *ranges)
+static int change(struct fs *fs, struct data_edit *edit, struct inode *inode, const struct removals *ranges)
 {
 	int r = 0;
 
@@ -178,9 +179,27 @@ static int change(struct fs *fs, struct data_edit *edit, struct inode *inode, co
 	return inode_changed(fs, r);
 }
 
+/* For the intent log.  What a cut leaves of a block must be logged with it. */
+static void note_change(struct fs *fs, const struct data_edit *edit, uint64_t size_bytes)
+{
+	struct changes *changes = fs->open->changes;
+	uint64_t first = edit->start_bytes / BLOCK_BYTES, end = (edit->end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+
+	if (edit->source) {
+		changes_data(changes, edit->ino, size_bytes, first, end);
+		return;
+	}
+	uint64_t whole = (edit->start_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES, whole_end = edit->end_bytes / BLOCK_BYTES;
+	changes_cut(changes, edit->ino, whole, whole_end);
+	if (first < whole)
+		changes_force(changes, edit->ino, size_bytes, first, first + 1);
+	if (end > whole_end)
+		changes_force(changes, edit->ino, size_bytes, end - 1, end);
+}
+
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)
 {
-	struct ranges ranges = { 0 };
+	struct removals ranges = { 0 };
 
 	if (edit->start_bytes >= edit->end_bytes)
 		return 0;
@@ -191,5 +210,9 @@ int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)
 		r = prepare_records(fs, edit);
 	for (unsigned i = 0; r == 0 && i < 2; i++)
 		r = plan_fill(edit, &edit->plans[i]);
-	return r == 0 ? change(fs, edit, inode, &ranges) : r;
+	if (r == 0)
+		r = change(fs, edit, inode, &ranges);
+	if (r == 0)
+		note_change(fs, edit, inode->size_bytes);
+	return r;
 }

@@ -17,6 +17,7 @@ struct write {
 	struct data_edit edit;
 	bool kill_suidgid;
 	bool keep_times;
+	bool blocks_only;                /* neither inline data nor the size is touched */
 	bool killed;
 };
 
@@ -55,7 +56,7 @@ static int write_locked(struct fs *fs, struct write *write)
 		r = data_check_type(&inode);
 	if (r < 0)
 		return r;
-	bool is_inline = stays_inline(&inode, edit->end_bytes);
+	bool is_inline = !write->blocks_only && stays_inline(&inode, edit->end_bytes);
 	if (!is_inline && (inode.flags & INODE_HAS_INLINE))
 		return WRITE_UNINLINE;
 	r = inode_prepare(fs, edit->ino);
@@ -63,7 +64,7 @@ static int write_locked(struct fs *fs, struct write *write)
 		r = is_inline ? write_inline(fs, &inode, edit) : edit_apply(fs, edit, &inode);
 	if (r != 0)
 		return r;
-	if (edit->end_bytes > inode.size_bytes)
+	if (edit->end_bytes > inode.size_bytes && !write->blocks_only)
 		inode.size_bytes = edit->end_bytes;
 	if (!write->keep_times)
 		inode.mtime_ns = inode.ctime_ns = fs_now_ns(fs);
@@ -189,4 +190,12 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes)
 {
 	return write_all(fs, &(struct write){ .keep_times = true }, ino, buf, bytes, offset_bytes);
+}
+
+int data_put_blocks(struct fs *fs, uint64_t ino, const void *buf, uint64_t block, uint64_t blocks)
+{
+	struct write write = { .keep_times = true, .blocks_only = true };
+	ssize_t n = write_all(fs, &write, ino, buf, blocks * BLOCK_BYTES, block * BLOCK_BYTES);
+
+	return n < 0 ? (int)n : 0;
 }

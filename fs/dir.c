@@ -36,20 +36,36 @@ static bool name_valid(const char *name, unsigned bytes)
 	return !(name[0] == '.' && (bytes == 1 || (bytes == 2 && name[1] == '.')));
 }
 
-static int dirent_of(struct fs *fs, const struct item *item, const struct dirent_item **ret_dirent)
+bool dirent_item_valid(const void *value, unsigned bytes)
 {
-	const struct dirent_item *d = item->value;
+	const struct dirent_item *d = value;
 
-	if (item->bytes <= sizeof *d || item->bytes != sizeof *d + d->name_bytes || !name_valid(d->name, d->name_bytes)
+	if (bytes <= sizeof *d || bytes != sizeof *d + d->name_bytes || !name_valid(d->name, d->name_bytes)
 		|| le64_get(d->object) == OBJECT_ORPHANS || le64_get(d->object) == UINT64_MAX)
-		return inode_unclean(fs, item->key.object, "an entry of this directory makes no sense");
+		return false;
 	switch (d->type) {
 	case DT_REG: case DT_DIR: case DT_LNK: case DT_FIFO: case DT_SOCK: case DT_CHR: case DT_BLK:
-		*ret_dirent = d;
-		return 0;
+		return true;
 	default:
-		return inode_unclean(fs, item->key.object, "an entry of this directory has no known type");
+		return false;
 	}
+}
+
+bool link_item_valid(const void *value, unsigned bytes)
+{
+	const struct link_item *l = value;
+
+	return bytes > sizeof *l && bytes == sizeof *l + l->name_bytes && name_valid(l->name, l->name_bytes);
+}
+
+static int dirent_of(struct fs *fs, const struct item *item, const struct dirent_item **ret_dirent)
+{
+	if (!dirent_item_valid(item->value, item->bytes)) {
+		inode_unclean(fs, item->key.object, "an entry of this directory makes no sense");
+		return -EUCLEAN;
+	}
+	*ret_dirent = item->value;
+	return 0;
 }
 
 static int match_dirent(struct fs *fs, const struct item *item, const void *wanted)
@@ -68,7 +84,7 @@ static int match_link(struct fs *fs, const struct item *item, const void *wanted
 	const struct entry *entry = wanted;
 	const struct link_item *l = item->value;
 
-	if (item->bytes <= sizeof *l || item->bytes != sizeof *l + l->name_bytes || !name_valid(l->name, l->name_bytes))
+	if (!link_item_valid(item->value, item->bytes))
 		return inode_unclean(fs, item->key.object, "a link of it makes no sense");
 	return le64_get(l->parent) == entry->dir && strlen(entry->name) == l->name_bytes
 		&& !memcmp(entry->name, l->name, l->name_bytes);
@@ -85,7 +101,7 @@ static uint64_t link_hash(struct fs *fs, const struct entry *entry)
 
 static int find_dirent(struct fs *fs, struct entry *entry, uint64_t *ret_free)
 {
-	const struct dirent_item *d;
+	const struct dirent_item *d = NULL;
 	struct item item;
 
 	int r = window_find(fs, entry->dir, ITEM_DIRENT, window_hash(fs, entry->name, strlen(entry->name)), match_dirent, entry,
@@ -352,12 +368,16 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 			r = batch_fill(fs, dir, cookie, with_attr, &batch);
 		while (op_retry(&op, &r));
 		op_end(&op);
-		if (r < 0)
+		if (r < 0 && !fs->options.salvage)
 			return r;
 		for (unsigned i = 0; i < batch.count; i++)
 			if (!emit(ctx, &batch.listed[i].entry))
 				return 0;
+		/* Salvage leaves out an entry whose inode cannot be read, and ends where entries cannot be read. */
+		if (r < 0 && batch.cookie == (batch.count ? batch.listed[batch.count - 1].entry.cookie : cookie))
+			return r;
 		cookie = batch.cookie;
+		batch.end &= r == 0;
 	} while (!batch.end);
 	return 0;
 }

@@ -23,6 +23,10 @@ int name_check(const char *name);
 /* "." or ".."?  Pure. */
 bool name_is_dots(const char *name);
 
+/* Do the items make sense by themselves?  Pure. */
+bool dirent_item_valid(const void *value, unsigned bytes);
+bool link_item_valid(const void *value, unsigned bytes);
+
 /* Finds the entry, without its link. -ENOENT. */
 int entry_lookup(struct fs *fs, uint64_t dir, const char *name, struct entry *ret_entry);
 /* Finds the entry with its link. -ENOENT; -EUCLEAN if the link is not there. */

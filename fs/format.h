@@ -264,6 +264,51 @@ struct pending_header {
 static_assert(sizeof(struct pending_header) == 80, "pending_header");
 #define PENDING_ENTRIES_MAX ((UNIT_BYTES - sizeof(struct pending_header)) / sizeof(struct pending_entry))
 
+/* ---- Intent log (design §9; fs/log.h) ----
+ *
+ * A log record is a multiple of BLOCK_BYTES: the header, in the clear but authenticated (all of it before `tag` is the associated
+ * data), then the sealed body: struct log_body, entries, and zeros up to the end of the record. */
+#define LOG_MAGIC 0x4c463552u            /* "R5FL" */
+#define LOG_RECORD_BYTES_MAX (1u << 20)
+struct log_header {
+	le32 magic;
+	le32 length_bytes;       /* of the whole record */
+	le64 sequence;
+	uint8_t mount[16];       /* of the mount that wrote it */
+	le64 transaction;        /* that the changes belong to */
+	le64 flushed;            /* the highest sequence known to be durable on both mirrors */
+	uint8_t previous_tag[16];        /* of the record with the sequence before; zeros for a mount's first */
+	uint8_t nonce[24];
+	uint8_t zero[24];
+	uint8_t tag[16];
+};
+static_assert(sizeof(struct log_header) == 128, "log_header");
+#define LOG_AD_BYTES (sizeof(struct log_header) - 16)
+
+struct log_body {
+	le64 next_object;        /* the next inode number */
+	le32 entries;
+	uint8_t zero[4];
+};
+static_assert(sizeof(struct log_body) == 16, "log_body");
+
+/* Entries come in the order of their kinds, and replay applies them in this order. */
+enum log_kind {
+	LOG_CUT = 1,             /* blocks [key.offset, + count) of the object are a hole */
+	LOG_DELETE = 2,          /* the item is gone */
+	LOG_ITEM = 3,            /* the item has this value; an inode's `blocks` is not meant */
+	LOG_RESERVE = 4,         /* holes in blocks [key.offset, + count) of the object become reserved space */
+	LOG_DATA = 5,            /* blocks [key.offset, + count) of the object have this content */
+};
+struct log_entry {               /* `bytes` bytes follow */
+	uint8_t kind;
+	uint8_t zero[3];
+	le32 bytes;
+	struct disk_key key;     /* CUT, RESERVE, DATA: of type ITEM_EXTENT; DELETE, ITEM: of any other type of the file tree */
+	le64 count;              /* blocks; 0 for DELETE and ITEM */
+};
+static_assert(sizeof(struct log_entry) == 40, "log_entry");
+
 /* ---- Root body (sealed; the header is raid/ring.h's) ---- */
 
 struct root_body {
@@ -278,11 +323,12 @@ struct root_body {
 	/* The first log record that this root does not contain. */
 	uint8_t log_mount[16];
 	le64 log_sequence;
-	uint8_t log_tag[16];
+	uint8_t log_tag[16];     /* of its predecessor */
+	le64 log_offset_bytes;   /* in the log rings */
 	/* Where the allocator goes on. */
 	le64 alloc_cursor;
 };
-static_assert(sizeof(struct root_body) == 252, "root_body");
+static_assert(sizeof(struct root_body) == 260, "root_body");
 static_assert(sizeof(struct root_body) <= ROOT_BODY_BYTES, "root body fits");
 
 #endif

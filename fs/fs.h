@@ -21,6 +21,10 @@ struct fs;
 
 struct fs_options {
 	bool read_only;
+	bool no_replay;                  /* with read_only: the trees as the newest root has them, without the intent log (for checks) */
+	bool salvage;                    /* with read_only: go on where parts of the trees cannot be read */
+	bool repair;                     /* for fs_check_run with repair: likewise, and nothing is done by itself */
+	uint64_t root_generation;        /* open with this older root, not the newest (fs_revert); 0: the newest */
 	uint64_t node_cache_bytes;       /* 0: 64 MiB */
 	uint64_t dirty_bytes;            /* most dirty data held before writers wait; 0: 64 MiB */
 	unsigned commit_interval_ms;     /* 0: 5000; UINT_MAX: only when asked (tests) */
@@ -118,7 +122,8 @@ void fs_unref(struct fs *fs, uint64_t ino, uint64_t count);
 
 struct fs_dirent { uint64_t ino; uint64_t cookie; uint8_t type; const char *name; struct fs_attr attr; /* only with attributes */ };
 /* Calls `emit` for each entry after `cookie` (0: from the start, beginning with "." and "..") until it returns false or
- * the end.  Cookies are stable and fit 63 bits.  `emit` is called without locks and may call fs_ref. */
+ * the end (with `salvage`: without entries whose inode cannot be read if `with_attr`, and -EIO after the last entry before one that
+ * cannot be read itself).  Cookies are stable and fit 63 bits.  `emit` is called without locks and may call fs_ref. */
 int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, bool (*emit)(void *ctx, const struct fs_dirent *entry), void *ctx);
 
 /* ---- Data ---- */

@@ -13,7 +13,7 @@
 int inode_unclean(struct fs *fs, uint64_t ino, const char *what)
 {
 	event_report(&fs->options.events, EVENT_WARNING, -1, "Inode %llu: %s; "
-		"this is damage that its redundancy did not catch: copy what can be read.", (unsigned long long)ino, what);
+		"this is damage that its redundancy did not catch: unmount and run fsck.raid5cryptfs.", (unsigned long long)ino, what);
 	return -EUCLEAN;
 }
 
@@ -74,18 +74,13 @@ static bool inode_sane(const struct inode *i)
 	return i->links == 0 ? i->entries == 0 : i->links == i->subdirectories + 2;
 }
 
-int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode)
+int inode_decode(uint64_t ino, const void *value, unsigned bytes, struct inode *ret_inode)
 {
 	static const uint8_t zero[sizeof ((struct inode_item *)0)->zero];
-	struct key key = key_make(ino, ITEM_INODE, 0);
-	struct item item;
+	const struct inode_item *d = value;
 
-	int r = tree_lookup(fs, fs_file_tree(fs), &key, &item);
-	if (r < 0)
-		return r;
-	if (item.bytes != sizeof(struct inode_item))
-		return inode_unclean(fs, ino, "its item has a wrong size");
-	const struct inode_item *d = item.value;
+	if (bytes != sizeof *d)
+		return -EUCLEAN;
 	struct inode i = {
 		.ino = ino,
 		.mode = le32_get(d->mode), .uid = le32_get(d->uid), .gid = le32_get(d->gid), .links = le32_get(d->links),
@@ -95,8 +90,34 @@ int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode)
 	};
 	if (!time_get(&d->atime, &i.atime_ns) || !time_get(&d->mtime, &i.mtime_ns) || !time_get(&d->ctime, &i.ctime_ns)
 		|| !time_get(&d->btime, &i.btime_ns) || memcmp(d->zero, zero, sizeof zero) || !inode_sane(&i))
-		return inode_unclean(fs, ino, "its item makes no sense");
+		return -EUCLEAN;
 	*ret_inode = i;
+	return 0;
+}
+
+void inode_encode(const struct inode *i, struct inode_item *ret_item)
+{
+	assert(inode_sane(i));
+	*ret_item = (struct inode_item){
+		.mode = le32_put(i->mode), .uid = le32_put(i->uid), .gid = le32_put(i->gid), .links = le32_put(i->links),
+		.size_bytes = le64_put(i->size_bytes), .blocks = le64_put(i->blocks), .rdev = le64_put(i->rdev),
+		.parent = le64_put(i->parent), .flags = le32_put(i->flags), .generation = le32_put(i->generation),
+		.atime = time_put(i->atime_ns), .mtime = time_put(i->mtime_ns),
+		.ctime = time_put(i->ctime_ns), .btime = time_put(i->btime_ns),
+		.entries = le64_put(i->entries), .subdirectories = le64_put(i->subdirectories),
+	};
+}
+
+int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode)
+{
+	struct key key = key_make(ino, ITEM_INODE, 0);
+	struct item item;
+
+	int r = tree_lookup(fs, fs_file_tree(fs), &key, &item);
+	if (r < 0)
+		return r;
+	if (inode_decode(ino, item.value, item.bytes, ret_inode) < 0)
+		return inode_unclean(fs, ino, "its item makes no sense");
 	return 0;
 }
 
@@ -122,16 +143,9 @@ int inode_prepare(struct fs *fs, uint64_t ino)
 int inode_store(struct fs *fs, const struct inode *i)
 {
 	struct key key = key_make(i->ino, ITEM_INODE, 0);
-	struct inode_item d = {
-		.mode = le32_put(i->mode), .uid = le32_put(i->uid), .gid = le32_put(i->gid), .links = le32_put(i->links),
-		.size_bytes = le64_put(i->size_bytes), .blocks = le64_put(i->blocks), .rdev = le64_put(i->rdev),
-		.parent = le64_put(i->parent), .flags = le32_put(i->flags), .generation = le32_put(i->generation),
-		.atime = time_put(i->atime_ns), .mtime = time_put(i->mtime_ns),
-		.ctime = time_put(i->ctime_ns), .btime = time_put(i->btime_ns),
-		.entries = le64_put(i->entries), .subdirectories = le64_put(i->subdirectories),
-	};
+	struct inode_item d;
 
-	assert(inode_sane(i));
+	inode_encode(i, &d);
 	return tree_put(fs, fs_file_tree(fs), &key, &d, sizeof d);
 }
 

@@ -25,6 +25,10 @@ struct inode {
 
 /* With fs->lock held; may return TREE_MISS; -ENOENT; -EUCLEAN for an item that makes no sense. */
 int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode);
+/* What inode_load does with the item's value. Pure; -EUCLEAN. */
+int inode_decode(uint64_t ino, const void *value, unsigned bytes, struct inode *ret_inode);
+/* The other way: what inode_store puts. Pure. */
+void inode_encode(const struct inode *inode, struct inode_item *ret_item);
 int inode_prepare(struct fs *fs, uint64_t ino);
 /* After inode_prepare. */
 int inode_store(struct fs *fs, const struct inode *inode);

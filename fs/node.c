@@ -19,17 +19,19 @@ void image_init(uint8_t *image, uint8_t tree, uint8_t level)
 unsigned image_count(const uint8_t *image) { return le16_get(head(image)->count); }
 unsigned image_level(const uint8_t *image) { return head(image)->level; }
 
-struct key image_key(const uint8_t *image, unsigned i)
+struct disk_key key_to_disk(const struct key *key)
 {
-	const struct disk_key *k = &items(image)[i].key;
+	return (struct disk_key){ .object = le64_put(key->object), .offset = le64_put(key->offset), .version = le32_put(key->version),
+		.type = key->type };
+}
+
+struct key key_from_disk(const struct disk_key *k)
+{
 	return (struct key){ le64_get(k->object), k->type, le64_get(k->offset), le32_get(k->version) };
 }
 
-void image_set_key(uint8_t *image, unsigned i, const struct key *key)
-{
-	items(image)[i].key = (struct disk_key){ .object = le64_put(key->object), .offset = le64_put(key->offset),
-		.version = le32_put(key->version), .type = key->type };
-}
+struct key image_key(const uint8_t *image, unsigned i) { return key_from_disk(&items(image)[i].key); }
+void image_set_key(uint8_t *image, unsigned i, const struct key *key) { items(image)[i].key = key_to_disk(key); }
 
 void *image_value(const uint8_t *image, unsigned i, unsigned *ret_bytes)
 {
@@ -221,8 +223,18 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 	return right ? 0 : -EBADMSG;
 }
 
+/* Marks the bytes of a value; false if one of them was another's. */
+static bool claim(uint8_t used[NODE_BYTES], unsigned offset, unsigned bytes)
+{
+	if (memchr(used + offset, 1, bytes))
+		return false;
+	memset(used + offset, 1, bytes);
+	return true;
+}
+
 int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 {
+	uint8_t used[NODE_BYTES] = { 0 };
 	const struct node_header *h = head(image);
 	unsigned n = image_count(image), start = le16_get(h->values_start);
 	unsigned heads_end = (unsigned)(sizeof *h + n * sizeof(struct item_head));
@@ -238,7 +250,8 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		unsigned bytes, offset = le16_get(items(image)[i].value_offset);
 		struct key k = image_key(image, i);
 		const void *value = image_value(image, i, &bytes);
-		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !bytes_zero(items(image)[i].key.zero, 3))
+		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !bytes_zero(items(image)[i].key.zero, 3)
+			|| !claim(used, offset, bytes))
 			return -EBADMSG;
 		if (i > 0 && key_compare(&before, &k) >= 0)
 			return -EBADMSG;

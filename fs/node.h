@@ -17,6 +17,8 @@ void *image_value(const uint8_t *image, unsigned i, unsigned *ret_bytes);
 void image_set_key(uint8_t *image, unsigned i, const struct key *key);
 
 int key_compare(const struct key *a, const struct key *b);
+struct disk_key key_to_disk(const struct key *key);
+struct key key_from_disk(const struct disk_key *disk_key);
 
 /* Index of the first item with a key ≥ `key`; *ret_found tells if it is equal. */
 unsigned image_find(const uint8_t *image, const struct key *key, bool *ret_found);

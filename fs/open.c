@@ -1,7 +1,9 @@
 /* Opening and closing: from an array's probe and a secret to a filesystem, and back. */
 #include "fs/inode.h"
+#include "fs/log.h"
 #include "fs/pending.h"
 #include "fs/recordimpl.h"
+#include "fs/repair.h"
 #include "fs/threads.h"
 
 #include <errno.h>
@@ -101,6 +103,7 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	fs->config = array_config(array);
 	fs->read_only = options->read_only;
 	fs->simple = options->threads == FS_INLINE;
+	list_init(&fs->pins);
 	fs->early_bytes = fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->commit_lock, NULL);
@@ -121,9 +124,13 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 		r = alloc_init(fs);
 	if (r == 0)
 		r = inode_table_init(fs);
+	if (r == 0)
+		r = log_init(fs);
 	/* Threads are made after the daemon has forked: fs_start. */
 	fs->pool = pool_new(0);
 	if (r < 0 || !fs->pool) {
+		fs->array = NULL;        /* still the caller's */
+		fs->keys = NULL;
 		fs_delete(fs);
 		return -ENOMEM;
 	}
@@ -166,9 +173,8 @@ void fs_delete(struct fs *fs)
 	free(fs->system_freed);
 	free(fs->last_written);
 	free(fs->touches);
-	free(fs->pins.generation);
-	free(fs->pins.count);
 	pool_free(fs->pool);
+	log_free(fs);
 	array_close(fs->array);
 	key_free(fs->keys);
 	pthread_mutex_destroy(&fs->lock);
@@ -289,48 +295,124 @@ static void set_cursor(struct fs *fs, address cursor)
 	}
 }
 
-static int load(struct fs *fs)
+/* The trees of an older root: what the newest one names is kept, for the opening root. */
+static int choose_older(struct fs *fs, uint64_t generation, struct root_header *header)
 {
-	const struct root_header *header = array_root_header(fs->array);
-	int r = root_body_open(fs->keys, array_root_record(fs->array), &fs->root_body);
+	uint8_t record[ROOT_BYTES];
+	struct root_body body;
+	int r = array_root_of(fs->array, generation, record);
+	if (r == 0)
+		r = root_header_decode(record, header);
+	if (r == 0)
+		r = root_body_open(fs->keys, record, &body);
 	if (r < 0)
 		return r;
-	const struct root_body *body = &fs->root_body;
-	fs->root_generation = fs->durable = header->generation;
+	fs->older = true;
+	fs->newest_body = fs->root_body;
+	fs->newest_tree = fs->tree_generation;
+	fs->newest_tree_before = fs->tree_before;
+	fs->root_body = body;
 	fs->tree_generation = header->tree;
 	fs->tree_before = header->tree_before;
-	fs->open = txn_new(header->generation + 2);      /* the opening root takes the one between */
-	if (!fs->open)
-		return -ENOMEM;
-	fs->file.txn = fs->system.txn = fs->open->generation;
-	fs->reserved_blocks = le64_get(body->reserved_blocks);
-	fs->inode_count = le64_get(body->inodes);
-	fs->next_object = le64_get(body->next_object);
-	r = load_root(fs, &fs->file, &body->file_tree, body->file_level);
+	fs->read_only = true;            /* until fs_revert */
+	return 0;
+}
+
+/* The system tree, what the allocator counts, and the pending records. */
+static int load_space(struct fs *fs)
+{
+	const struct root_body *body = &fs->root_body;
+	int r = load_root(fs, &fs->system, &body->system_tree, body->system_level);
 	if (r == 0)
-		r = load_root(fs, &fs->system, &body->system_tree, body->system_level);
-	if (r == 0)
-		r = pending_read(fs, &body->pending, header->tree);
+		r = pending_read(fs, &body->pending, fs->tree_generation);
 	if (r < 0)
 		return r;
 	struct op op;
-	r = op_begin(fs, &op, OP_READ, 0);
+	op_begin(fs, &op, OP_READ, 0);
 	do
 		r = alloc_load(fs);
 	while (op_retry(&op, &r));
 	set_cursor(fs, le64_get(body->alloc_cursor));
 	op_end(&op);
-	if (r == 0)
-		r = take_pending_rows(fs);
+	return r == 0 ? take_pending_rows(fs) : r;
+}
+
+/* Salvage and repair go on without them: space figures come from the root, and nothing can be allocated. */
+static int load_without_space(struct fs *fs, int error)
+{
+	event_report(&fs->options.events, EVENT_READ_ONLY, -1, "The system tree cannot be read (%s): the filesystem is read-only. "
+		"fsck.raid5cryptfs can make it anew from the files.", strerror(-error));
+	fs->system_lost = fs->read_only = true;
+	int r = repair_without_space(fs);
+	fs->alloc.live_blocks = le64_get(fs->root_body.live_blocks);
 	return r;
 }
 
-int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
+static int load(struct fs *fs)
+{
+	struct root_header header = *array_root_header(fs->array);
+	int r = root_body_open(fs->keys, array_root_record(fs->array), &fs->root_body);
+	if (r < 0)
+		return r;
+	fs->root_generation = fs->durable = header.generation;
+	fs->tree_generation = header.tree;
+	fs->tree_before = header.tree_before;
+	fs->open = txn_new(header.generation + 2);       /* the opening root takes the one between */
+	if (!fs->open)
+		return -ENOMEM;
+	fs->file.txn = fs->system.txn = fs->open->generation;
+	if (fs->options.root_generation && fs->options.root_generation != header.generation)
+		r = choose_older(fs, fs->options.root_generation, &header);
+	const struct root_body *body = &fs->root_body;
+	fs->reserved_blocks = le64_get(body->reserved_blocks);
+	fs->inode_count = le64_get(body->inodes);
+	fs->next_object = le64_get(body->next_object);
+	if (r == 0 && !fs->options.no_replay && !fs->older)
+		r = log_find(fs);                /* before anything can be healed, and the opening root written */
+	if (r == 0)
+		r = load_root(fs, &fs->file, &body->file_tree, body->file_level);
+	if (r < 0)
+		return r;
+	r = load_space(fs);
+	if (r < 0 && r != -ENOMEM && (fs->options.repair || (fs->options.salvage && fs->read_only)))
+		r = load_without_space(fs, r);
+	return r;
+}
+
+static int replay(struct fs *fs, struct fail *fail)
+{
+	bool damaged = false;
+	if (fs->older || (fs->system_lost && !fs->options.read_only))
+		return 0;                /* not its log; or repair_space comes first */
+	int r = log_replay(fs, &damaged);
+	if (r < 0 && fs->options.salvage && fs->read_only) {
+		event_report(&fs->options.events, EVENT_WARNING, -1,
+			"The intent log could not be replayed (%s): what was synced last may be missing.", strerror(-r));
+		return 0;
+	}
+	if (r < 0)
+		return fail_set(fail, -r, FAIL_DAMAGED, "the intent log of array \"%s\" could not be replayed (%s); "
+			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
+			array_label(fs->array)->name, strerror(-r));
+	if (damaged && fs->options.repair && !fs->read_only) {
+		event_report(&fs->options.events, EVENT_WARNING, -1, "A record of the intent log cannot be read from any member, though it was "
+			"synced: what came after it is lost.");
+		return commit_run(fs);
+	}
+	if (damaged) {
+		event_report(&fs->options.events, EVENT_READ_ONLY, -1, "The intent log cannot be read to its end from the members that are there: "
+			"what was synced last may be missing. The filesystem is read-only. Give all members that there are; "
+			"if it stays so, copy what you need and run fsck.raid5cryptfs.");
+		fs->read_only = true;
+	}
+	return 0;
+}
+
+int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
 	struct fs **ret_fs, struct fail *fail)
 {
 	struct keys *keys = NULL;
 	struct array *array;
-	struct fs *fs;
 	struct fs_options o = *options;
 	apply_defaults(&o);
 	o.threads = options->threads;
@@ -347,21 +429,36 @@ int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, c
 		key_free(keys);
 		return r;
 	}
-	r = fs_new(array, keys, &o, &fs);
+	r = fs_new(array, keys, &o, ret_fs);
 	if (r < 0) {
 		array_close(array);
 		key_free(keys);
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "not enough memory to mount");
 	}
+	return 0;
+}
+
+int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
+	struct fs **ret_fs, struct fail *fail)
+{
+	struct fs *fs;
+	int r = fs_open_bare(probe, secret, allow_none, options, &fs, fail);
+	if (r < 0)
+		return r;
 	r = load(fs);
 	if (r < 0) {
 		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); "
-			"give all members that there are, and do not write to any of them",
-			array_label(array)->name, strerror(-r));
+			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
+			array_label(fs->array)->name, strerror(-r));
 		fs_delete(fs);
 		return r;
 	}
-	if (fs->simple && !fs->read_only)
+	r = replay(fs, fail);
+	if (r < 0) {
+		fs_delete(fs);
+		return r;
+	}
+	if (fs->simple && !fs->read_only && !fs->options.repair)
 		inode_reap_orphans(fs);          /* with threads: work_main */
 	*ret_fs = fs;
 	return 0;

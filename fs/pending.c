@@ -108,7 +108,7 @@ static int add_owner(struct fs *fs, const struct pending_entry *e, size_t *room)
 	struct run *run = &fs->pending_runs[fs->pending_run_count - 1];
 	const struct band *b = &fs->config->bands[run->rows.band];
 	address first = band_row_address(b, run->rows.row), a = le64_get(e->address);
-	if (a < first || a + UNIT_BLOCKS > first + run->rows.count * band_row_blocks(b) || a % UNIT_BLOCKS)
+	if (a < first || a - first >= run->rows.count * band_row_blocks(b) || a % UNIT_BLOCKS)
 		return -EUCLEAN;
 	size_t count = run->owner_count;
 	struct row_owner *o = vector_add(&run->owners, &count, room, sizeof *o);
@@ -163,6 +163,22 @@ static int read_entry(struct fs *fs, const struct pending_entry *e, size_t *owne
 	}
 }
 
+int pending_take(struct fs *fs, const uint8_t image[UNIT_BYTES], uint64_t generation, size_t *owner_room, struct disk_pointer *ret_next)
+{
+	const struct pending_header *h = (const struct pending_header *)image;
+	const struct pending_entry *entries = (const struct pending_entry *)(image + sizeof *h);
+	uint32_t count = le32_get(h->count);
+	int r = 0;
+	if (le32_get(h->magic) != PENDING_MAGIC || le64_get(h->generation) != generation || count > PENDING_ENTRIES_MAX
+		|| !bytes_zero(h->zero, sizeof h->zero))
+		return -EUCLEAN;
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = read_entry(fs, &entries[i], owner_room);
+	if (r == 0)
+		*ret_next = h->next;
+	return r;
+}
+
 int pending_read(struct fs *fs, const struct disk_pointer *head, uint64_t generation)
 {
 	uint8_t *image = malloc(UNIT_BYTES);
@@ -171,17 +187,8 @@ int pending_read(struct fs *fs, const struct disk_pointer *head, uint64_t genera
 	int r = image ? 0 : -ENOMEM;
 	for (unsigned n = 0; r == 0 && le32_get(next.length_bytes) != 0; n++) {
 		r = n < CHAIN_MAX ? store_read_pending(fs, &next, generation, image) : -EUCLEAN;
-		if (r < 0)
-			break;
-		const struct pending_header *h = (const struct pending_header *)image;
-		const struct pending_entry *entries = (const struct pending_entry *)(image + sizeof *h);
-		uint32_t count = le32_get(h->count);
-		if (le32_get(h->magic) != PENDING_MAGIC || le64_get(h->generation) != generation || count > PENDING_ENTRIES_MAX
-			|| !bytes_zero(h->zero, sizeof h->zero))
-			r = -EUCLEAN;
-		for (uint32_t i = 0; i < count && r == 0; i++)
-			r = read_entry(fs, &entries[i], &owner_room);
-		next = h->next;
+		if (r == 0)
+			r = pending_take(fs, image, generation, &owner_room, &next);
 	}
 	free(image);
 	return r;

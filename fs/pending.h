@@ -11,5 +11,8 @@ int pending_write(struct fs *fs, const struct txn *txn, struct pack *pack, unsig
 	struct disk_pointer *ret_head);
 /* At open: reads the chain into fs->pending_runs, fs->pending_freed and fs->last_written. */
 int pending_read(struct fs *fs, const struct disk_pointer *head, uint64_t generation);
+/* Takes what one opened record of that chain says, by the bands of fs->config alone.  `owner_room` is 0 at the head of the
+ * chain.  0, -EUCLEAN, -EPROTONOSUPPORT or -ENOMEM. */
+int pending_take(struct fs *fs, const uint8_t image[UNIT_BYTES], uint64_t generation, size_t *owner_room, struct disk_pointer *ret_next);
 
 #endif

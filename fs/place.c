@@ -181,7 +181,8 @@ static size_t resolve_some(struct place *p, size_t from)
 	return n;
 }
 
-static void finish(struct place *p, struct txn *txn, int r)
+/* Returns r, or what goes wrong here. */
+static int finish(struct place *p, struct txn *txn, int r)
 {
 	struct fs *fs = p->fs;
 	pthread_mutex_lock(&fs->lock);
@@ -205,6 +206,7 @@ static void finish(struct place *p, struct txn *txn, int r)
 	pthread_mutex_unlock(&fs->lock);
 	free(p->items);
 	pack_end(&p->pack);
+	return r;
 }
 
 /* `txn` NULL: whichever is open. 1 if there was anything to place. */
@@ -224,7 +226,7 @@ static int place_batch(struct fs *fs, struct txn *txn, uint64_t bytes_max)
 			r = seal_and_write(&p);
 	}
 	int worked = p.count > 0;
-	finish(&p, txn, r);
+	r = finish(&p, txn, r);
 	return r < 0 ? r : worked;
 }
 

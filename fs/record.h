@@ -16,6 +16,7 @@
 #ifndef FS_RECORD_H
 #define FS_RECORD_H
 
+#include "base/list.h"
 #include "fs/format.h"
 #include "fs/tree.h"
 
@@ -65,7 +66,7 @@ void extent_record(const struct item *item, uint64_t block, struct record_place 
 /* Reads, verifies and heals records (no lock held).  Records that are contiguous are read with one I/O. `bufs[i]` gets
  * places[i].blocks × BLOCK_BYTES.  -EIO if one cannot be had even from parity. The caller holds a read pin (store_pin) taken
  * under the lock in which it copied the places, so that the rows are not reused meanwhile. */
-struct store_pin { uint64_t generation; };
+struct store_pin { struct list link; uint64_t generation; };      /* must stay where it is until store_unpin */
 void store_pin(struct fs *fs, struct store_pin *ret_pin);        /* with fs->lock held */
 void store_unpin(struct fs *fs, struct store_pin *pin);          /* without */
 int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count);

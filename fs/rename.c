@@ -184,7 +184,14 @@ static int rename_locked(struct fs *fs, struct rename *rename)
 	int64_t now = fs_now_ns(fs);
 	if (r == 0)
 		r = rename_count(fs, rename, now);
-	return r < 0 ? r : inode_changed(fs, rename_apply(fs, rename, now));
+	if (r < 0)
+		return r;
+	/* Data that comes under a name which had data before must not reach the intent log later than the name. */
+	if (rename->has_target)
+		changes_force_whole(fs->open->changes, rename->child.ino);
+	if (rename->has_target && (rename->flags & RENAME_EXCHANGE))
+		changes_force_whole(fs->open->changes, rename->target.ino);
+	return inode_changed(fs, rename_apply(fs, rename, now));
 }
 
 int fs_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags)

@@ -17,6 +17,16 @@ void root_seal_record(const struct keys *keys, const struct env *env, struct roo
 	root_seal(keys, header->nonce, ret_record, ROOT_HEADER_BYTES, body_of(ret_record), ROOT_BODY_BYTES, tag_of(ret_record));
 }
 
+int root_body_decode(const uint8_t bytes[ROOT_BODY_BYTES], struct root_body *ret_body)
+{
+	const struct root_body *body = (const struct root_body *)bytes;
+	if (!bytes_zero(body->zero, sizeof body->zero) || !bytes_zero(bytes + sizeof *body, ROOT_BODY_BYTES - sizeof *body)
+		|| body->file_level > NODE_LEVEL_MAX || body->system_level > NODE_LEVEL_MAX)
+		return -EBADMSG;
+	*ret_body = *body;
+	return 0;
+}
+
 int root_body_open(const struct keys *keys, const uint8_t record[ROOT_BYTES], struct root_body *ret_body)
 {
 	uint8_t copy[ROOT_BYTES];
@@ -28,9 +38,5 @@ int root_body_open(const struct keys *keys, const uint8_t record[ROOT_BYTES], st
 	r = root_open(keys, header.nonce, copy, ROOT_HEADER_BYTES, body_of(copy), ROOT_BODY_BYTES, tag_of(copy));
 	if (r < 0)
 		return r;
-	const struct root_body *body = (const struct root_body *)body_of(copy);
-	if (!bytes_zero(body->zero, sizeof body->zero) || !bytes_zero(body_of(copy) + sizeof *body, ROOT_BODY_BYTES - sizeof *body))
-		return -EBADMSG;
-	*ret_body = *body;
-	return 0;
+	return root_body_decode(body_of(copy), ret_body);
 }

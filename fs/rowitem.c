@@ -8,6 +8,26 @@ union rows_buffer {
 	uint8_t bytes[sizeof(struct rows_item) + ROW_OWNERS_MAX * sizeof(struct row_owner)];
 };
 
+bool rows_item_valid(const struct key *key, const void *value, unsigned bytes)
+{
+	const struct rows_item *item = value;
+	if (key->type != ITEM_ROWS || key->version != 0 || bytes < sizeof *item || !bytes_zero(item->zero, sizeof item->zero))
+		return false;
+	unsigned rows = le16_get(item->rows), owners = le16_get(item->owners), end = 0;
+	if (owners > ROW_OWNERS_MAX || bytes != sizeof *item + owners * sizeof *item->owner || rows == 0 || rows > PARITY_RUN_ROWS)
+		return false;
+	if (key->object == 0 || key->object > BAND_ID_MAX || key->offset >= (UINT64_C(1) << ADDRESS_BLOCK_BITS) - rows)
+		return false;
+	for (unsigned i = 0; i < owners; i++) {
+		const struct row_owner *o = &item->owner[i];
+		unsigned start = le16_get(o->start_block), blocks = le16_get(o->blocks);
+		if (blocks == 0 || start < end || o->tree > TREE_SYSTEM || o->zero || !bytes_zero(o->zero2, sizeof o->zero2))
+			return false;
+		end = start + blocks;
+	}
+	return end <= rows * (MEMBERS_MAX - 1) * UNIT_BLOCKS;
+}
+
 /* The part of `owner` that lies in blocks [from, to) of its run, with start counted from `from`: false if nothing does. */
 static bool owner_clip(const struct row_owner *owner, unsigned from, unsigned to, struct row_owner *ret_owner)
 {

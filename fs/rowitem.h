@@ -7,6 +7,9 @@
 
 #include "fs/core.h"
 
+/* Does the item make sense by itself: a band and rows that can be numbered, and owners in the order of blocks, inside its rows?  Pure. */
+bool rows_item_valid(const struct key *key, const void *value, unsigned bytes);
+
 /* Puts the items of a new run: cut so that none has more than ROW_OWNERS_MAX owners. */
 int rowitem_put(struct fs *fs, const struct band *band, const struct run *run, uint64_t generation);
 /* Cuts rows [row, row + count) out of the items that cover them. */

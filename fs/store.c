@@ -27,57 +27,21 @@ struct record_ad store_pending_ad(uint64_t generation)
 
 void store_pin(struct fs *fs, struct store_pin *ret_pin)
 {
-	struct pins *p = &fs->pins;
 	ret_pin->generation = fs->open->generation;
-	for (unsigned i = 0; i < p->used; i++)
-		if (p->generation[i] == ret_pin->generation) {
-			p->count[i]++;
-			return;
-		}
-	if (p->used == p->room) {
-		unsigned room = p->room ? p->room * 2 : 16;
-		uint64_t *generation = realloc(p->generation, room * sizeof *generation);
-		if (generation)
-			p->generation = generation;
-		unsigned *count = realloc(p->count, room * sizeof *count);
-		if (count)
-			p->count = count;
-		if (!generation || !count)
-			abort();         /* a pin that is not kept would let a row be reused under a reader */
-		p->room = room;
-	}
-	p->generation[p->used] = ret_pin->generation;
-	p->count[p->used++] = 1;
-}
-
-static void unpin_locked(struct fs *fs, struct store_pin *pin)
-{
-	struct pins *p = &fs->pins;
-	unsigned i = 0;
-	while (p->generation[i] != pin->generation)
-		i++;
-	if (--p->count[i] > 0)
-		return;
-	p->used--;
-	p->generation[i] = p->generation[p->used];
-	p->count[i] = p->count[p->used];
+	list_append(&fs->pins, &ret_pin->link);
 }
 
 void store_unpin(struct fs *fs, struct store_pin *pin)
 {
 	pthread_mutex_lock(&fs->lock);
-	unpin_locked(fs, pin);
+	list_remove(&pin->link);
 	commit_release(fs);              /* what the pin held back may have to wait for no other commit */
 	pthread_mutex_unlock(&fs->lock);
 }
 
 uint64_t store_oldest_pin(struct fs *fs)
 {
-	uint64_t oldest = UINT64_MAX;
-	for (unsigned i = 0; i < fs->pins.used; i++)
-		if (fs->pins.generation[i] < oldest)
-			oldest = fs->pins.generation[i];
-	return oldest;
+	return list_empty(&fs->pins) ? UINT64_MAX : container_of(fs->pins.next, struct store_pin, link)->generation;
 }
 
 static int open_at(struct fs *fs, const struct sealed *s, const void *bytes, void *ret_plain)
@@ -113,6 +77,9 @@ static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
 	uint64_t row = band_row_of(b, s->address);
 	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b)), column = band_data_column(b, row, index);
 	unsigned member = b->columns[column].member;
+	if (fs->read_only)
+		event_report(&fs->options.events, EVENT_DAMAGED, (int)member, "%u bytes of member %u are damaged, and were made from parity "
+			"(band %u, row %llu)", s->blocks * BLOCK_BYTES, member + 1, b->id, (unsigned long long)row);
 	if (fs->read_only || commit_open(fs) < 0 || heal_unit(fs, s, b, row, column, good) < 0)
 		return;
 	array_count_healed(fs->array, member);

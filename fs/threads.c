@@ -5,6 +5,7 @@
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
 #include "fs/catchup.h"
 #include "fs/inode.h"
+#include "fs/log.h"
 #include "fs/place.h"
 #include "fs/relocate.h"
 #include "fs/space.h"
@@ -200,7 +201,7 @@ int fs_sync(struct fs *fs)
 
 int fs_fsync(struct fs *fs, uint64_t ino, bool data_only)
 {
-	(void)ino;
-	(void)data_only;         /* the whole filesystem: everybody who waits shares the commit */
-	return fs_sync(fs);
+	(void)data_only;         /* times cost nothing more */
+	int r = log_sync(fs, ino);
+	return r == LOG_COMMIT ? fs_sync(fs) : r;
 }

@@ -300,9 +300,17 @@ static void leaf_remove(struct fs *fs, struct node *leaf, unsigned i)
 	}
 }
 
+/* For the intent log; who changes extents notes ranges instead. */
+static void note_change(struct fs *fs, const struct tree *tree, const struct key *key)
+{
+	if (tree == &fs->file && key->type != ITEM_EXTENT)
+		changes_key(fs->open->changes, key);
+}
+
 int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void *value, unsigned bytes)
 {
 	assert(bytes <= ITEM_VALUE_MAX);
+	note_change(fs, tree, key);
 	struct path path;
 	bool found, dirty = item_is_dirty_extent(key, value);
 	if (dirty) {
@@ -391,6 +399,7 @@ static int join_neighbour(struct fs *fs, struct tree *tree, struct path *path, u
 
 int tree_delete(struct fs *fs, struct tree *tree, const struct key *key)
 {
+	note_change(fs, tree, key);
 	struct path path;
 	bool found;
 	descend_changeable(fs, tree, key, &path);
@@ -449,4 +458,53 @@ int tree_touch(struct fs *fs, struct tree *tree, const struct key *key, unsigned
 		r = make_changeable(fs, tree, n, i, child, &n);
 	}
 	return r;
+}
+
+/* Takes child i out of the node at `level` of the path, all of which is changeable; a branch without children goes as well. */
+static int cut_child(struct fs *fs, struct tree *tree, struct path *path, unsigned level)
+{
+	for (struct node *below = NULL;; level++) {
+		struct node *n = path->node[level];
+		image_remove(n->image, path->index[level]);
+		node_unref(fs, below);
+		below = n;
+		if (image_count(n->image) > 0)
+			return shrink_root(fs, tree);
+		if (n == tree->root)
+			break;
+		path->node[level + 1]->memory_refs--;    /* its next turn takes n out */
+	}
+	struct node *leaf = node_new(fs, tree->id, 0);
+	if (!leaf)
+		return -ENOMEM;
+	node_unref(fs, tree->root);
+	tree->root = leaf;
+	return 0;
+}
+
+int tree_cut(struct fs *fs, struct tree *tree, const struct key *key, unsigned level, address at)
+{
+	struct path path;
+	struct node *n;
+	if (tree->root->level <= level)
+		return 0;
+	int r = make_changeable(fs, tree, NULL, 0, tree->root, &n);
+	for (; r == 0; ) {
+		unsigned i = image_child(n->image, key);
+		path.node[n->level] = n;
+		path.index[n->level] = i;
+		if (n->level == level + 1)
+			break;
+		struct node *child = child_get(fs, n, i);
+		if (!child)
+			return TREE_MISS;
+		r = make_changeable(fs, tree, n, i, child, &n);
+	}
+	if (r < 0)
+		return r;
+	const struct branch_value *v = image_value(n->image, path.index[n->level], NULL);
+	if (branch_child(v) || le64_get(v->pointer.address) != at)
+		return 0;
+	r = txn_free_blocks(fs, at, UNIT_BLOCKS);
+	return r < 0 ? r : cut_child(fs, tree, &path, n->level);
 }

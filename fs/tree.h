@@ -45,6 +45,10 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 /* Deletes; prepared as well; the item must exist. What an extent item's record or a value refers to is the caller's (see record.h). */
 int tree_delete(struct fs *fs, struct tree *tree, const struct key *key);
 
+/* Takes the node of `level` that is responsible for `key` out of the tree if it lies at `at`, with all below it; its own blocks are
+ * freed, those of what it held are not. For repair. May TREE_MISS. */
+int tree_cut(struct fs *fs, struct tree *tree, const struct key *key, unsigned level, address at);
+
 /* The pointer of the node of `level` that is responsible for `key`: -ENOENT if it is dirty, or the tree is lower. */
 int tree_node_pointer(struct fs *fs, struct tree *tree, const struct key *key, unsigned level, struct disk_pointer *ret_pointer);
 /* Makes that node changeable (so that the commit gives it a new place) if it still lies at `at`. */

@@ -1,4 +1,4 @@
-#include "fs/core.h"
+#include "fs/log.h"
 #include "fs/space.h"
 
 #include <errno.h>
@@ -26,10 +26,15 @@ void *vector_add(void *vector, size_t *count, size_t *room, size_t element_bytes
 struct txn *txn_new(uint64_t generation)
 {
 	struct txn *txn = calloc(1, sizeof *txn);
-	if (txn) {
-		txn->generation = generation;
-		list_init(&txn->records);
+	if (!txn)
+		return NULL;
+	txn->changes = changes_new();
+	if (!txn->changes) {
+		free(txn);
+		return NULL;
 	}
+	txn->generation = generation;
+	list_init(&txn->records);
 	return txn;
 }
 
@@ -43,6 +48,7 @@ void txn_free(struct txn *txn)
 	free(txn->runs);
 	free(txn->freed);
 	free(txn->later);
+	changes_free(txn->changes);
 	free(txn);
 }
 
@@ -110,7 +116,7 @@ int op_begin(struct fs *fs, struct op *op, enum op_kind kind, uint64_t blocks)
 {
 	*op = (struct op){ .fs = fs, .kind = kind };
 	pthread_mutex_lock(&fs->lock);
-	if (kind == OP_READ)
+	if (kind == OP_READ || fs->log->replaying)
 		return 0;
 	int r = fs->read_only ? -EROFS : fs->error;
 	if (r == 0 && fs_dirty_bytes(fs) > fs->options.dirty_bytes)

@@ -23,20 +23,27 @@ struct xattr {
 	const uint8_t *value;
 };
 
+bool xattr_item_valid(const void *value, unsigned bytes)
+{
+	const struct xattr_item *d = value;
+
+	if (bytes <= sizeof *d || d->name_bytes == 0 || bytes < sizeof *d + d->name_bytes || memchr(d->name, 0, d->name_bytes))
+		return false;
+	unsigned inline_bytes = bytes - (unsigned)sizeof *d - d->name_bytes;
+	return le64_get(d->object) ? inline_bytes == 0 && le32_get(d->value_bytes) <= XATTR_VALUE_MAX
+		: inline_bytes == le32_get(d->value_bytes) && inline_bytes <= XATTR_INLINE_MAX;
+}
+
 static int xattr_of(struct fs *fs, const struct item *item, struct xattr *ret_xattr)
 {
 	const struct xattr_item *d = item->value;
 
-	if (item->bytes <= sizeof *d || d->name_bytes == 0 || item->bytes < sizeof *d + d->name_bytes)
-		return inode_unclean(fs, item->key.object, "an extended attribute makes no sense");
-	struct xattr x = { .key = item->key, .object = le64_get(d->object), .value_bytes = le32_get(d->value_bytes),
+	if (!xattr_item_valid(d, item->bytes)) {
+		inode_unclean(fs, item->key.object, "an extended attribute makes no sense");
+		return -EUCLEAN;
+	}
+	*ret_xattr = (struct xattr){ .key = item->key, .object = le64_get(d->object), .value_bytes = le32_get(d->value_bytes),
 		.name_bytes = d->name_bytes, .name = d->name, .value = (const uint8_t *)d->name + d->name_bytes };
-	unsigned inline_bytes = item->bytes - (unsigned)sizeof *d - x.name_bytes;
-	bool right = x.object ? inline_bytes == 0 && x.value_bytes <= XATTR_VALUE_MAX
-		: inline_bytes == x.value_bytes && x.value_bytes <= XATTR_INLINE_MAX;
-	if (!right || memchr(x.name, 0, x.name_bytes))
-		return inode_unclean(fs, item->key.object, "an extended attribute makes no sense");
-	*ret_xattr = x;
 	return 0;
 }
 

@@ -14,6 +14,9 @@
 #define XATTR_ACL_ACCESS "system.posix_acl_access"
 #define XATTR_ACL_DEFAULT "system.posix_acl_default"
 
+/* Does an xattr's item make sense by itself?  Pure. */
+bool xattr_item_valid(const void *value, unsigned bytes);
+
 /* An ACL of an object, and where it is or goes. */
 struct xattr_acl {
 	bool found;

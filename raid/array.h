@@ -98,6 +98,8 @@ const struct root_header *array_root_header(const struct array *array);
 const struct config *array_config(const struct array *array);
 const struct label *array_label(const struct array *array);
 bool array_read_only(const struct array *array);
+/* The id of this mount: random once array_take_term has succeeded, zeros before. */
+struct mount_id array_mount(const struct array *array);
 
 /* ---- Taking the term, writing roots ---- */
 
@@ -146,6 +148,21 @@ int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigne
 /* Could the member's unit of a row with this `written` and address be stale (a gap covers it)? */
 bool array_stale(const struct array *array, unsigned member, uint64_t written, address row_address);
 
+/* ---- Intent log (design §9) ----
+ *
+ * Each member has room for a log ring; a record goes to the same place of the rings of two members in sync, its mirrors. */
+#define LOG_MIRRORS 2u
+uint64_t array_log_bytes(const struct array *array);     /* of a ring: a multiple of BLOCK_BYTES */
+/* Two members in sync; `turn` spreads the work.  -ENOENT if there are not two, -EROFS. */
+int array_log_mirrors(struct array *array, unsigned turn, unsigned ret_members[LOG_MIRRORS]);
+/* Are both still in sync, and may be written? */
+bool array_log_mirrors_work(struct array *array, const unsigned members[LOG_MIRRORS]);
+/* Writes the first `bytes` of `buf` to both rings at `offset_bytes`, and flushes both: durable on both, or -EIO; a mirror that fails is dropped
+ * (or the array turns read-only).  After a failure `buf` must not be changed any more: unref it. */
+int array_log_write(struct array *array, const unsigned members[LOG_MIRRORS], uint64_t offset_bytes, struct iobuf *buf, size_t bytes);
+/* Reads from the ring of one member, whatever its state: 0, -ENOENT (absent), -EIO, -ETIMEDOUT. */
+int array_log_read(struct array *array, unsigned member, uint64_t offset_bytes, void *buf, size_t bytes);
+
 /* ---- Members ---- */
 
 struct member_status {
@@ -173,7 +190,43 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 /* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
 int array_gap_advance(struct array *array, unsigned member, address position);
 int array_gap_close(struct array *array, unsigned member);
+/* Makes the member's gap, if it has one, cover everything up to `generation`: when it is no longer known which generation
+ * wrote a row. */
+void array_gap_widen(struct array *array, unsigned member, uint64_t generation);
 void array_count_healed(struct array *array, unsigned member);
+
+/* ---- Checking (raid/array_check.c) ---- */
+
+/* A root that verifies and names the configuration in force, as it stands in the rings of present members. */
+struct array_root {
+	uint64_t term, generation;
+	uint64_t tree;                   /* the generation that made its trees */
+	uint32_t members;                /* bit by member that holds it */
+	uint8_t record[ROOT_BYTES];
+};
+/* The `room` newest of them, the newest first; of one generation there can be several, of different terms.  -EIO if no ring
+ * can be read, -ENOMEM. */
+int array_list_roots(struct array *array, struct array_root *ret_roots, unsigned room, unsigned *ret_count);
+/* The root of that generation, of several the one of the highest term.  -ENOENT, -EIO, -ENOMEM. */
+int array_root_of(struct array *array, uint64_t generation, uint8_t ret_record[ROOT_BYTES]);
+
+enum array_note {
+	ARRAY_NOTE_INFO,                 /* worth saying, and as it may be */
+	ARRAY_NOTE_FOUND,                /* damage, which more redundancy is there for */
+	ARRAY_NOTE_FIXED,                /* what was done about one */
+	ARRAY_NOTE_LEFT,                 /* why nothing could be done */
+};
+struct array_check {
+	bool repair;                     /* else nothing is written */
+	void (*note)(void *ctx, enum array_note kind, const char *text);     /* a sentence that names the member */
+	void *ctx;
+};
+struct array_check_result { uint64_t found, fixed, left; };
+/* Looks at what every present member has beside its rows: label copies, configuration slots, promises, root ring.  With
+ * `repair` label copies are made again from the label that the chosen root names, and configuration slots from the
+ * configuration that it names, one write at a time, each flushed and read back.  Needs no term, since each of them is written
+ * with the very bytes that belong there.  0 when it ran to its end; -EROFS, -ENOMEM, -EIO (the array had to become read-only). */
+int array_check_members(struct array *array, const struct array_check *options, struct array_check_result *ret_result);
 
 /* ---- mkfs ---- */
 

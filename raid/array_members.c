@@ -224,6 +224,19 @@ int array_gap_advance(struct array *array, unsigned index, address position)
 	return 0;
 }
 
+void array_gap_widen(struct array *array, unsigned index, uint64_t generation)
+{
+	assert(index < array->member_count);
+	struct gap *gap = &array->members[index].gap;
+
+	SCOPED_LOCK(&array->mutex);
+	if (!gap->present)
+		return;
+	gap->from = gap->position = 0;
+	if (gap->to < generation)
+		gap->to = generation;
+}
+
 int array_gap_close(struct array *array, unsigned index)
 {
 	assert(index < array->member_count);

@@ -64,6 +64,7 @@ const struct root_header *array_root_header(const struct array *array) { return 
 const struct config *array_config(const struct array *array) { return array->config; }
 const struct label *array_label(const struct array *array) { return &array->label; }
 bool array_read_only(const struct array *array) { return atomic_load(&array->read_only); }
+struct mount_id array_mount(const struct array *array) { return array->mount; }
 
 /* ---- What the members given turn out to be ---- */
 
@@ -150,7 +151,10 @@ static int find_config(struct opening *o)
 			"or the array was never finished. If there are other members, give them too.");
 	for (unsigned i = 0; i < o->count && !o->config; i++) {
 		const struct candidate *c = &o->candidates[i];
-		if (!c->readable || scan_config(c->probe->disk, &c->label.geometry, newest->scan.root.config_hash, &o->config))
+		int r = c->readable ? scan_config(c->probe->disk, &c->label.geometry, newest->scan.root.config_hash, &o->config) : -EIO;
+		if (r == -ENOMEM)
+			return fail_set(o->fail, ENOMEM, FAIL_SYSTEM, "No memory to read the array's configuration.");
+		if (r)
 			continue;
 		if (!uuid_equal(&o->config->array, &newest->scan.root.array) || o->config->version != newest->scan.root.config_version) {
 			config_free(o->config);

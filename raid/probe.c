@@ -20,17 +20,22 @@ static void probe_freep(struct probe **probe)
 	probe_free(*probe);
 }
 
-/* Fills one member from its disk. */
-static void probe_one(struct probe_member *m)
+/* Fills one member from its disk.  What cannot be read counts as not there, but want of memory says nothing of the member: -ENOMEM. */
+static int probe_one(struct probe_member *m)
 {
 	scan_copies(m->disk, m->copies, m->copy_status);
+	for (unsigned i = 0; i < LABEL_COPIES; i++)
+		if (m->copy_status[i] == -ENOMEM)
+			return -ENOMEM;
 	scan_best_copy(m->copies, m->copy_status, NULL, &m->label, &m->label_status);
 	if (m->label_status || !geometry_valid(&m->label.geometry, m->disk->size_bytes))
-		return;
-	if (!scan_root_hint(m->disk, &m->label.geometry, &m->label.array, &m->root_hint)) {
+		return 0;
+	int r = scan_root_hint(m->disk, &m->label.geometry, &m->label.array, &m->root_hint);
+	if (!r) {
 		m->has_root = true;
 		memcpy(m->config_hash_hint, m->root_hint.config_hash, CONFIG_HASH_BYTES);
 	}
+	return r == -ENOMEM ? r : 0;
 }
 
 static int check_same(const struct probe *probe, struct fail *fail)
@@ -116,7 +121,8 @@ int array_probe(struct disk **disks, unsigned count, struct probe **ret_probe, s
 	if (r)
 		return r;
 	for (unsigned i = 0; i < count; i++)
-		probe_one(&probe->members[i]);
+		if (probe_one(&probe->members[i]) < 0)
+			return fail_set(fail, ENOMEM, FAIL_SYSTEM, "No memory to look at the members.");
 	r = check_versions(probe, fail);
 	if (!r)
 		r = check_labels(probe, fail);

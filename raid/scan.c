@@ -17,10 +17,10 @@ void scan_copies(struct disk *disk, uint8_t ret_copies[LABEL_COPIES][LABEL_BYTES
 		memset(ret_copies[i], 0, LABEL_BYTES);
 		if (offset_bytes + LABEL_BYTES > disk->size_bytes)
 			ret_status[i] = -ENOENT;
-		else if (disk_read(disk, offset_bytes, ret_copies[i], LABEL_BYTES))
-			ret_status[i] = -EIO;
-		else
-			ret_status[i] = label_decode(ret_copies[i], &label);
+		else {
+			int r = disk_read(disk, offset_bytes, ret_copies[i], LABEL_BYTES);
+			ret_status[i] = !r ? label_decode(ret_copies[i], &label) : r == -ENOMEM ? r : -EIO;
+		}
 	}
 }
 
@@ -76,22 +76,27 @@ static int read_ring(struct disk *disk, const struct geometry *geometry, uint8_t
 
 	if (!ring)
 		return -ENOMEM;
-	if (disk_read(disk, geometry->ring_offset_bytes, ring, length_bytes)) {
+	int r = disk_read(disk, geometry->ring_offset_bytes, ring, length_bytes);
+	if (r && r != -ENOMEM) {
 		/* One bad sector must not hide the other roots. */
 		unsigned readable = 0;
-		for (unsigned i = 0; i < geometry->ring_slots; i++) {
+		r = 0;
+		for (unsigned i = 0; i < geometry->ring_slots && r != -ENOMEM; i++) {
 			uint8_t *slot = ring + (size_t)i * ROOT_BYTES;
-			if (!disk_read(disk, geometry->ring_offset_bytes + (uint64_t)i * ROOT_BYTES, slot, ROOT_BYTES))
+			r = disk_read(disk, geometry->ring_offset_bytes + (uint64_t)i * ROOT_BYTES, slot, ROOT_BYTES);
+			if (!r)
 				readable++;
 			else
 				memset(slot, 0, ROOT_BYTES);
 			if (i == 3 && !readable)
 				break;
 		}
-		if (!readable) {
-			free(ring);
-			return -EIO;
-		}
+		if (r != -ENOMEM)
+			r = readable ? 0 : -EIO;
+	}
+	if (r) {
+		free(ring);
+		return r;
 	}
 	*ret_ring = ring;
 	return 0;
@@ -144,8 +149,10 @@ int scan_member(struct disk *disk, const struct geometry *geometry, const struct
 	memset(ret_scan, 0, sizeof *ret_scan);
 	for (unsigned i = 0; i < PROMISE_SLOTS; i++) {
 		struct promise promise;
-		if (disk_read(disk, geometry->promise_offset_bytes + (uint64_t)i * PROMISE_BYTES, bytes, PROMISE_BYTES) ||
-				promise_decode(bytes, &promise) || !uuid_equal(&promise.array, array_uuid) ||
+		r = disk_read(disk, geometry->promise_offset_bytes + (uint64_t)i * PROMISE_BYTES, bytes, PROMISE_BYTES);
+		if (r == -ENOMEM)
+			return r;
+		if (r || promise_decode(bytes, &promise) || !uuid_equal(&promise.array, array_uuid) ||
 				!auth->promise_ok(auth->ctx, bytes))
 			continue;
 		ret_scan->promise_valid[i] = true;
@@ -178,8 +185,11 @@ int scan_config(struct disk *disk, const struct geometry *geometry, const uint8_
 	for (unsigned i = 0; i < CONFIG_SLOTS; i++) {
 		uint8_t found[CONFIG_HASH_BYTES];
 
-		if (disk_read(disk, geometry->config_offset_bytes + (uint64_t)i * geometry->config_slot_bytes, slot,
-				geometry->config_slot_bytes))
+		int r = disk_read(disk, geometry->config_offset_bytes + (uint64_t)i * geometry->config_slot_bytes, slot,
+				geometry->config_slot_bytes);
+		if (r == -ENOMEM)
+			return r;
+		if (r)
 			continue;
 		/* The slot is longer than what is encoded in it: the hash is over the encoded bytes. */
 		uint32_t length_bytes = le32_get(((const struct disk_config *)slot)->length_bytes);

@@ -5,7 +5,7 @@ from lib import *
 
 
 def help_and_version(scene):
-    for program in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key",
+    for program in ["raid5cryptfs", "mkfs.raid5cryptfs", "fsck.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key",
                     "umount.fuse.raid5cryptfs"]:
         check("Usage" in run(program, "--help").out, f"{program} --help")
         check(run(program, "--version").out.startswith(program + " "), f"{program} --version")

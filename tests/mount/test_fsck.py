@@ -1,0 +1,348 @@
+"""fsck.raid5cryptfs on image files: clean ones, wrong input, damage of each kind, older roots, questions and signals."""
+import fcntl
+import pty
+import re
+
+from fsck_lib import *
+
+
+def clean(scene):
+    for cipher in ["xchacha20-poly1305", "none"]:
+        members, tree = made(scene, cipher)
+        names = [p for p in tree if not p.endswith("/.")]
+        folders = sum(tree[p][0].startswith("d") for p in names)
+        others = len({tuple(map(str, tree[p])) if len(tree[p]) > 6 else p for p in names if not tree[p][0].startswith("d")})
+        for options in [[], ["-n"], ["-p"], ["-a", "-f"], ["-y"], ["-n", "--data", "-v"], ["-y", "--data"]]:
+            result = fsck(scene, members, *options, cipher=cipher, out="home: clean, ", not_out=["found:", "lost:"])
+            directories, files = re.search(r"(\d+) directories, (\d+) files", result.out).groups()
+            check_equal(int(directories), folders, "directories")
+            check(0 < int(files) <= others, f"files: {files} of {others}")
+        scene.mount(members, cipher=cipher)
+        compare_trees(tree, describe_tree(scene.path("mnt")), "after all these checks")
+        scene.umount()
+
+
+def wrong_input(scene):
+    members, other = scene.images(3, 16 << 20), scene.images(3, 16 << 20)
+    scene.mkfs(members, "--name", "home")
+    scene.mkfs(other, "--name", "other")
+    key = ["--key-file", scene.key()]
+    noise, wrong, none = scene.image(16 << 20), scene.path("wrong"), scene.path("none")
+    with open(noise, "wb") as f:
+        f.write(random.Random(1).randbytes(16 << 20))
+    run("raid5cryptfs-key", "generate", wrong)
+    a, b, c = members
+
+    def refused(code, says, *arguments):
+        before = hashes([*members, *other, noise])
+        for mode in ["-n", "-p", "-y"]:
+            check_equal(run("fsck.raid5cryptfs", mode, *arguments, code=code, says=says).out, "", "nothing on standard output")
+        check_equal(hashes([*members, *other, noise]), before, "nothing was changed")
+
+    refused(FSCK_USAGE, "members: none given; see fsck.raid5cryptfs --help", *key)
+    refused(FSCK_USAGE, f"{scene.dir}: is a directory; a member is a partition, a disk or an image file", *key, scene.dir)
+    refused(FSCK_USAGE, f"{a}: is the same as {a}; give each member once", *key, a, a, b)
+    refused(FSCK_USAGE, "These are members of different arrays: ", *key, a, b, other[0])
+    refused(ERROR, ["Too few members", ": missing are member 2 (UUID "], *key, a)
+    refused(ERROR, f"{noise} carries no usable label of a raid5cryptfs array (none was ever written there, or all three copies "
+            "are overwritten).", *key, noise)
+    refused(ERROR, f"{none}: no such device or file", *key, none)
+    refused(ERROR, "key", "--key-file", wrong, *members)
+    refused(ERROR, f"the key file {none} does not exist", "--key-file", none, *members)
+    refused(FSCK_USAGE, "the command line is wrong", "--nonsense", *members)
+    refused(FSCK_USAGE, "-C 7x: is no number that it takes", "-C7x", *members)
+    run("fsck.raid5cryptfs", "-n", *members, code=FSCK_USAGE, says="there is no terminal to ask on", start_new_session=True)
+    for options, says in [(["-n", "-y"], "only one of -n, -p and -y can be given"), (["--root", "0"], "--root 0: is no generation"),
+                          (["--root", "x"], "--root x: is no number"), (["--root", "9"], "--root 9: the newest root has generation 1"),
+                          (["-p", "--root", "1"], "--root: is never done by -p"), (["-y", "--list-roots"], "--list-roots: only lists")]:
+        fsck(scene, members, *options, code=FSCK_USAGE, says=says)
+    # A bad one beside good ones: the array can do without it, and it is told.
+    fsck(scene, [a, b, noise], "-n", code=LEFT, out=[f"note: {noise} carries no usable label, and is left out.",
+                                                     f"found: {noise}: cannot be used as a member."])
+    fsck(scene, [a, b], "-n", out=["note: member 3 (UUID ", "home: clean, "])
+
+
+def in_use(scene):
+    members = scene.images(3, 16 << 20)
+    scene.mkfs(members)
+    for options in [[], ["-o", "ro"]]:
+        scene.mount(members, *options)
+        for mode in ["-n", "-p", "-y", "--list-roots"]:
+            run("fsck.raid5cryptfs", mode, "--key-file", scene.key(), *members, code=ERROR,
+                says=f"{members[0]}: its array is mounted on {scene.path('mnt')}; unmount that first")
+        scene.umount()
+    with open(members[1]) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for mode in ["-n", "-y"]:
+            fsck(scene, members, mode, code=ERROR,
+                 says=[f"{members[1]}: in use by ", f"(process {os.getpid()}); unmount the array, or wait"])
+    fsck(scene, members, "-n", out="clean")
+
+
+def repaired(scene, members, found, cipher=CIPHERS[0], options=()):
+    """Found without writing, mended by -y, and then gone."""
+    lines = [f"found: {line}" for line in found]
+    fsck(scene, members, "-n", *options, code=LEFT, out=lines, not_out="repaired:", cipher=cipher)
+    fsck(scene, members, *options, code=LEFT, out=[*lines, "Nothing was changed, since there is no terminal to ask on."], cipher=cipher)
+    fsck(scene, members, "-y", *options, code=CORRECTED, out=lines, cipher=cipher, changes=True)
+    fsck(scene, members, "-n", *options, out="home: clean, ", not_out="found:", cipher=cipher)
+
+
+def damaged_structures(scene):
+    members, tree = made(scene)
+    a, b, c = members
+    at = Layout(a)
+    flip(a, at.labels[0] + 5000)
+    write_at(b, at.labels[1], bytes(LABEL_BYTES))
+    write_at(c, at.labels[2], read_at(a, at.labels[1], LABEL_BYTES))
+    flip(c, at.config + at.config_bytes + 300)
+    repaired(scene, members, [f"{a}: copy 1 of its label is damaged.", f"{b}: copy 2 of its label is not there (overwritten).",
+                              f"{c}: copy 3 of its label is of another member.",
+                              f"{c}: its slot of configuration 1 does not hold the one that the newest root names."])
+    # -p does the same without a question.
+    flip(b, at.config + at.config_bytes + 300)
+    fsck(scene, members, "-p", code=CORRECTED, out=f"repaired: {b}: its configuration slot was made again.", changes=True)
+    # Torn promises and roots are no errors.
+    flip(a, at.promise + 60)
+    flip(b, at.root(2) + 3000)
+    fsck(scene, members, "-n", out=[f"note: {a}: promise slot 1 holds nothing that verifies", "home: clean, ",
+                                    f"note: {b}: 1 of the slots of its root ring holds nothing that verifies"])
+    scene.mount(members)
+    compare_trees(tree, describe_tree(scene.path("mnt")), "after the repairs")
+    check_equal(scene.status(scene.path("mnt"))["state"], "healthy", "state")
+    scene.umount()
+
+
+def destroyed_start(scene):
+    """All that lies before a member's data is overwritten: one label copy is left, which leads to all the rest."""
+    members, tree = made(scene, size=64 << 20)
+    a = members[0]
+    write_at(a, 0, random.Random(3).randbytes(Layout(a).data))
+    fsck(scene, members, "-n", code=LEFT, out=[f"found: {a}: copy 1 of its label is not there (overwritten).",
+                                               f"found: {a}: its slot of configuration 1 ",
+                                               f"note: {a}: its root ring is empty: it counts as out of date"])
+    fsck(scene, members, "-y", code=CORRECTED, out=[f"repaired: {a}: copy 2 of its label was made again."], changes=True)
+    fsck(scene, members, "-n", out="clean")
+    scene.mount(members)
+    compare_trees(tree, describe_tree(scene.path("mnt")), "after the repair")
+    wait_for(lambda: scene.status(scene.path("mnt"), code=None)["state"] == "healthy", "it is caught up")
+    scene.umount()
+    fsck(scene, members, "-n", "--data", out="clean", not_out="root ring is empty")
+    # Then it can stand in for another one.
+    scene.mount(members[:2])
+    compare_trees(tree, describe_tree(scene.path("mnt")), "without the third")
+    scene.umount()
+
+
+def data_array(scene):
+    """An array in the clear with one file of blocks that say what they are: so their places can be found in the images."""
+    members = scene.images(3, 32 << 20)
+    scene.mkfs(members, "--name", "home", cipher="none")
+    scene.mount(members, cipher="none")
+    content = b"".join(f"file block {i:08} ".encode().ljust(BLOCK, b".") for i in range(1024))
+    os.mkdir(scene.path("mnt/folder"))
+    with open(scene.path("mnt/folder/victim"), "wb") as f:
+        f.write(content)
+    with open(scene.path("mnt/bystander"), "wb") as f:
+        f.write(b"untouched" * 1000)
+    scene.umount()
+    return members, content
+
+
+def places_of(member, number):
+    image = read_at(member, 0, os.path.getsize(member))
+    return image.find(f"file block {number:08} ".encode())
+
+
+def damaged_data(scene):
+    members, content = data_array(scene)
+    place = {n: (m, places_of(m, n)) for n in [100, 500] for m in members if places_of(m, n) >= 0}
+    check_equal(len(place), 2, "both blocks are found in the images")
+    for member, offset in place.values():
+        write_at(member, offset, bytes(BLOCK))
+    # What only data has is not looked at without --data.
+    fsck(scene, members, "-n", out="clean", cipher="none")
+    result = fsck(scene, members, "-n", "--data", code=LEFT, out="found: ", not_out="lost:", cipher="none")
+    check("folder/victim" in result.out or "inode" in result.out or "row" in result.out, result.out)
+    fsck(scene, members, "-y", "--data", code=CORRECTED, out="repaired: ", not_out="lost:", cipher="none", changes=True)
+    fsck(scene, members, "-n", "--data", out="clean", cipher="none")
+    for number, (member, offset) in place.items():
+        check_equal(read_at(member, offset, BLOCK), content[number * BLOCK:(number + 1) * BLOCK], f"block {number} on {member}")
+
+
+def damaged_node(scene):
+    """A tree node that is damaged on one member is read from parity, which -n tells, and -y heals."""
+    members = scene.images(3, 32 << 20)
+    scene.mkfs(members, "--name", "home", cipher="none")
+    scene.mount(members, cipher="none")
+    with open(scene.path("mnt/small"), "wb") as f:
+        f.write(b"lies inside the tree")
+    scene.umount()
+    hits = 0
+    for member in members:
+        image = read_at(member, 0, os.path.getsize(member))
+        at = image.find(b"lies inside the tree")
+        while at >= 0:                   # older copies of the node are there as well, where damage is none
+            flip(member, at)
+            at = image.find(b"lies inside the tree", at + 1)
+        result = fsck(scene, members, "-n", code=None, cipher="none")
+        if result.code:
+            hits += 1
+            check_equal(result.code, LEFT, result.out)
+            check(re.search(r"^found: \d+ bytes of member \d are damaged, and were made from parity", result.out, re.M), result.out)
+            fsck(scene, members, "-y", code=CORRECTED, out="repaired: ", not_out="lost:", cipher="none", changes=True)
+            fsck(scene, members, "-n", "--data", out="clean", cipher="none")
+        else:
+            write_at(member, 0, image)
+    check_equal(hits, 1, "members with the node itself")
+
+
+def lost_data(scene):
+    """The same place on two members: one row of RAID5 cannot give that back."""
+    members, content = data_array(scene)
+    member, offset = next((m, places_of(m, 300)) for m in members if places_of(m, 300) >= 0)
+    other = next(m for m in members if m != member)
+    for m in [member, other]:
+        write_at(m, offset, bytes(BLOCK))
+    lost = "/folder/victim"
+    result = fsck(scene, members, "-n", "--data", code=LEFT, out="lost: ", cipher="none")
+    check(lost in result.out, f"names the file: {result.out}")
+    check("bystander" not in result.out, result.out)
+    fsck(scene, members, "-p", "--data", code=LEFT, out="Not repaired: something is lost by it.", cipher="none")
+    result = fsck(scene, members, "-y", "--data", code=None, out="lost: ", cipher="none", changes=True)
+    check(result.code & LEFT and lost in result.out, f"{result.code}: {result.out}")
+    scene.mount(members, cipher="none")
+    with open(scene.path("mnt/bystander"), "rb") as f:
+        check_equal(f.read(), b"untouched" * 1000, "the other file")
+    with open(scene.path("mnt/folder/victim"), "rb") as f:
+        f.seek(310 * BLOCK)
+        check_equal(f.read(BLOCK), content[310 * BLOCK:311 * BLOCK], "the rest of the file")
+        f.seek(300 * BLOCK)
+        try:
+            check(f.read(BLOCK) == b"", "never wrong data")
+        except OSError as e:
+            check_equal(e.errno, 5, "EIO")
+    scene.umount()
+
+
+def roots_of(scene, members):
+    out = fsck(scene, members, "--list-roots").out.splitlines()
+    check(out[0].split() == ["generation", "term", "made", "by", "on", "members", "its", "trees"], out[0])
+    return {int(line.split()[0]): line for line in out[1:-1]}
+
+
+def older_root(scene):
+    members, tree = made(scene)
+    old = max(roots_of(scene, members))
+    before = [read_at(m, 0, os.path.getsize(m)) for m in members]
+    scene.mount(members)
+    with open(scene.path("mnt/newer"), "wb") as f:
+        f.write(b"newer" * 10000)
+    scene.umount()
+    at = Layout(members[0])
+    listed = roots_of(scene, members)
+    new = max(listed)
+    check(new > old, f"{new} > {old}")
+    check(listed[new].endswith("opens, the newest") and listed[old].endswith("opens") and " 1,2,3 " in listed[old], str(listed))
+    # Everything that was written after the old root, but for the root records, goes on all members.
+    for m, image in zip(members, before):
+        now = read_at(m, 0, len(image))
+        for offset in range(at.data, at.labels[2], BLOCK):
+            if now[offset:offset + BLOCK] != image[offset:offset + BLOCK]:
+                write_at(m, offset, bytes(BLOCK))
+    fsck(scene, members, "-n", code=LEFT)
+    check(roots_of(scene, members)[new].endswith("damaged, the newest"), "the newest is shown as damaged")
+    fsck(scene, members, "--root", 9999, code=FSCK_USAGE, says="--root 9999: the newest root has generation")
+    result = fsck(scene, members, "--root", old)
+    for text in [f"Generation {old} is whole.", f"up to generation {new}", "Nothing was changed.  With -y it is done without asking."]:
+        check(text in result.out, f"{text}: {result.out}")
+    fsck(scene, members, "-n", "--root", old, out="Nothing was changed.")
+    result = fsck(scene, members, "-y", "--root", old, code=CORRECTED, changes=True)
+    check(f"home: back at generation {old}, as generation " in result.out, result.out)
+    fsck(scene, members, "-n", "--data", out="clean")
+    scene.mount(members)
+    compare_trees(tree, describe_tree(scene.path("mnt")), "back at the older root")
+    scene.umount()
+    # A root whose rows are gone is refused.
+    fsck(scene, members, "-y", "--root", new, code=LEFT,
+         says=f"--root {new}: what it leads to is not all there any more; nothing was changed.")
+
+
+def on_terminal(scene, members, answer, code):
+    """With a terminal it asks once."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("fsck.raid5cryptfs", ["fsck.raid5cryptfs", "--key-file", scene.key(), *members])
+    text = ""
+    while True:
+        try:
+            text += os.read(terminal, 1000).decode()
+        except OSError:
+            break
+        if text.endswith("Repair? (y/n) ") and answer:
+            os.write(terminal, answer)
+            answer = None
+    os.close(terminal)
+    check_equal(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), code, text)
+    check("Repair? (y/n) " in text, text)
+    return text
+
+
+def questions(scene):
+    members, _ = made(scene)
+    at = Layout(members[0])
+    flip(members[0], at.labels[0] + 5000)
+    before = hashes(members)
+    on_terminal(scene, members, b"n\n", LEFT)
+    on_terminal(scene, members, b"\n", LEFT)
+    on_terminal(scene, members, b"\x04", LEFT)
+    on_terminal(scene, members, b"\x03", LEFT | CANCELLED)
+    check_equal(hashes(members), before, "no answer but yes changes anything")
+    text = on_terminal(scene, members, b"y\n", CORRECTED)
+    check("[====" in text, "a progress bar")
+    fsck(scene, members, "-n", out="clean")
+
+
+def progress_lines(scene):
+    members, _ = made(scene)
+    reader, writer = os.pipe()
+    fsck(scene, members, "-n", "-C", writer, pass_fds=[writer])
+    fsck(scene, members, "-n", f"-C{writer}", pass_fds=[writer])
+    os.close(writer)
+    with os.fdopen(reader) as f:
+        lines = f.read().splitlines()
+    check(len(lines) >= 4, str(lines))
+    for line in lines:
+        check(re.fullmatch(rf"[1-5] \d+ \d+ {re.escape(members[0])}", line), line)
+    check("bar" not in fsck(scene, members, "-n", "-C", out="clean").out, "no descriptor given")
+
+
+def signals(scene):
+    """Its progress lines go to a pipe that nobody reads, so that it can be caught in the middle."""
+    members, _ = made(scene)
+    flip(members[0], Layout(members[0]).labels[0] + 5000)
+    before = hashes(members)
+    for number in [signal.SIGINT, signal.SIGTERM]:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        for size in [BLOCK, 1]:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(writer, b"x" * size)
+        os.set_blocking(writer, True)
+        process = subprocess.Popen(["fsck.raid5cryptfs", "-y", "-C", str(writer), "--key-file", scene.key(), *members],
+                                   pass_fds=[writer], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_for(lambda: open(f"/proc/{process.pid}/wchan").read().startswith(("pipe", "anon_pipe")) or process.poll() is not None,
+                 "it waits for the pipe")
+        process.send_signal(number)
+        process.communicate(timeout=30)
+        os.close(reader)
+        os.close(writer)
+        check_equal(process.returncode, CANCELLED, f"signal {number}")
+        check_equal(hashes(members), before, "stopped before the first repair")
+    fsck(scene, members, "-y", code=CORRECTED, changes=True)
+
+
+if __name__ == "__main__":
+    main(clean, wrong_input, in_use, damaged_structures, destroyed_start, damaged_data, damaged_node, lost_data, older_root,
+         questions, progress_lines, signals)

@@ -1,0 +1,326 @@
+/* The intent log in single scenes: what an fsync writes, and what is there after the power failed.
+ *
+ * Everything that was not flushed is lost at a cut (SIMCUT_DROP_ALL), so that only the log can have kept it. */
+#include "fs/format.h"
+#include "tests/lib/simfs.h"
+#include "tests/unit/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MEMBERS 3u
+#define MEMBER_BYTES (8u << 20)
+
+static const struct fs_cred cred;
+
+static void complain(void *ctx, const char *text)
+{
+	(void)ctx;
+	fprintf(stderr, "check: %s\n", text);
+}
+
+static struct simfs *make(uint64_t seed)
+{
+	struct simfs *sim;
+	int r = simfs_make(&sim, MEMBERS, MEMBER_BYTES, CIPHER_XCHACHA20_POLY1305, seed);
+	CHECK_EQ(r, 0);
+	return r < 0 ? NULL : sim;
+}
+
+static uint64_t make_file(struct simfs *sim, const char *name)
+{
+	struct fs_attr attr = { 0 };
+	CHECK_EQ(fs_mknod(sim->fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, cred, &attr), 0);
+	return attr.ino;
+}
+
+static void fill(uint8_t *bytes, size_t count, unsigned salt)
+{
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 251 + salt);
+}
+
+static void write_at(struct simfs *sim, uint64_t ino, uint64_t at, size_t bytes, unsigned salt)
+{
+	uint8_t *data = malloc(bytes);
+	fill(data, bytes, salt);
+	CHECK_EQ(fs_write(sim->fs, ino, data, bytes, at, false, NULL), (ssize_t)bytes);
+	free(data);
+}
+
+/* The file has that size and, from `at` on, those bytes. */
+static void expect(struct simfs *sim, const char *name, uint64_t size, uint64_t at, size_t bytes, unsigned salt)
+{
+	struct fs_attr attr = { 0 };
+	uint8_t *want = malloc(bytes + 1), *got = malloc(bytes + 1);
+	fill(want, bytes, salt);
+	CHECK_EQ(fs_lookup(sim->fs, OBJECT_ROOT, name, &attr), 0);
+	CHECK_EQ(attr.size_bytes, size);
+	CHECK_EQ(fs_read(sim->fs, attr.ino, got, bytes, at), (ssize_t)bytes);
+	CHECK(!memcmp(want, got, bytes));
+	free(want);
+	free(got);
+}
+
+static void lose_power(struct simfs *sim)
+{
+	CHECK_EQ(simfs_crash(sim, SIMCUT_DROP_ALL), 0);
+	CHECK_EQ(fs_check(sim->fs, true, complain, NULL), 0);
+}
+
+static uint64_t written_bytes(struct simfs *sim, unsigned *ret_members, uint64_t *ret_flushes)
+{
+	static struct simstats before[MEMBERS];
+	uint64_t sum = 0;
+	*ret_members = 0;
+	*ret_flushes = 0;
+	for (unsigned i = 0; i < MEMBERS; i++) {
+		struct simstats now = simdisk_stats(sim->world->disks[i]);
+		sum += now.written_bytes - before[i].written_bytes;
+		*ret_members += now.written_bytes > before[i].written_bytes;
+		*ret_flushes += now.flushes - before[i].flushes;
+		before[i] = now;
+	}
+	return sum;
+}
+
+/* fsync of 4 KiB appended: at most 12 KiB to each of two members, one flush each, no commit. */
+static void test_cost(void)
+{
+	struct simfs *sim = make(1);
+	uint64_t ino = make_file(sim, "a"), generation, flushes;
+	unsigned members;
+	write_at(sim, ino, 0, 4096, 1);
+	CHECK_EQ(fs_fsync(sim->fs, ino, false), 0);
+	generation = fs_generation(sim->fs);
+	for (unsigned i = 1; i < 10; i++) {
+		write_at(sim, ino, i * 4096, 4096, i);
+		written_bytes(sim, &members, &flushes);
+		CHECK_EQ(fs_fsync(sim->fs, ino, false), 0);
+		uint64_t bytes = written_bytes(sim, &members, &flushes);
+		CHECK(bytes > 0 && bytes <= 2 * 12288);
+		CHECK_EQ(members, 2);
+		CHECK_EQ(flushes, 2);
+		/* What has not changed costs nothing. */
+		CHECK_EQ(fs_fsync(sim->fs, ino, false), 0);
+		CHECK_EQ(written_bytes(sim, &members, &flushes), 0);
+	}
+	CHECK_EQ(fs_generation(sim->fs), generation);
+	lose_power(sim);
+	for (unsigned i = 1; i < 10; i++)
+		expect(sim, "a", 40960, i * 4096, 4096, i);
+	simfs_free(sim);
+}
+
+/* What was not asked for stays out; what the log says of it makes sense. */
+static void test_others(void)
+{
+	struct simfs *sim = make(2);
+	uint64_t a = make_file(sim, "a"), b = make_file(sim, "b"), c = make_file(sim, "c");
+	struct fs_attr attr;
+	write_at(sim, b, 0, 5000, 1);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	write_at(sim, b, 5000, 30000, 2);
+	write_at(sim, c, 0, 100000, 3);
+	write_at(sim, a, 0, 20000, 4);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 20000, 0, 20000, 4);
+	expect(sim, "b", 5000, 0, 5000, 1);
+	CHECK_EQ(fs_lookup(sim->fs, OBJECT_ROOT, "c", &attr), 0);
+	CHECK_EQ(attr.size_bytes, 0);
+	simfs_free(sim);
+}
+
+/* A file that was synced while it was small keeps that when it grows and another one is synced. */
+static void test_uninline(void)
+{
+	struct simfs *sim = make(3);
+	uint64_t a = make_file(sim, "a"), b = make_file(sim, "b");
+	write_at(sim, a, 0, 1000, 1);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	write_at(sim, a, 1000, 50000, 2);
+	CHECK_EQ(fs_fsync(sim->fs, b, false), 0);
+	struct simfs *clone = simfs_clone(sim);
+	simworld_cut(clone->world, SIMCUT_DROP_ALL);
+	CHECK_EQ(simfs_open(clone), 0);
+	expect(clone, "a", 1000, 0, 1000, 1);
+	simfs_free(clone);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 51000, 0, 1000, 1);
+	expect(sim, "a", 51000, 1000, 50000, 2);
+	simfs_free(sim);
+}
+
+/* Truncated through a block, then something else is synced: no old bytes beyond the size. */
+static void test_truncate(void)
+{
+	struct simfs *sim = make(4);
+	uint64_t a = make_file(sim, "a"), b = make_file(sim, "b");
+	struct fs_attr attr = { .size_bytes = 5000 }, after;
+	uint8_t bytes[20000], zero[20000] = { 0 };
+	write_at(sim, a, 0, 60000, 1);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	CHECK_EQ(fs_setattr(sim->fs, a, &attr, FS_SET_SIZE, &after), 0);
+	CHECK_EQ(fs_fsync(sim->fs, b, false), 0);
+	attr.size_bytes = 20000;
+	CHECK_EQ(fs_setattr(sim->fs, a, &attr, FS_SET_SIZE, &after), 0);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 20000, 0, 5000, 1);
+	CHECK_EQ(fs_read(sim->fs, a, bytes, sizeof bytes, 5000), 15000);
+	CHECK(!memcmp(bytes, zero, 15000));
+	simfs_free(sim);
+}
+
+/* Renamed over a file that had data: the new content is there with the name. */
+static void test_replace(void)
+{
+	struct simfs *sim = make(5);
+	uint64_t old = make_file(sim, "a"), b = make_file(sim, "b"), a;
+	write_at(sim, old, 0, 40000, 1);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	a = make_file(sim, "a.new");
+	write_at(sim, a, 0, 50000, 2);
+	CHECK_EQ(fs_rename(sim->fs, OBJECT_ROOT, "a.new", OBJECT_ROOT, "a", 0), 0);
+	CHECK_EQ(fs_fsync(sim->fs, b, false), 0);       /* its own inode was committed: nothing to log for it */
+	CHECK_EQ(fs_fsync(sim->fs, OBJECT_ROOT, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 50000, 0, 50000, 2);
+	simfs_free(sim);
+}
+
+/* fsync of the root directory: everything. */
+static void test_root(void)
+{
+	struct simfs *sim = make(40);
+	uint64_t a = make_file(sim, "a"), b = make_file(sim, "b"), generation;
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	generation = fs_generation(sim->fs);
+	write_at(sim, a, 0, 30000, 1);
+	write_at(sim, b, 8192, 30000, 2);
+	CHECK_EQ(fs_fsync(sim->fs, OBJECT_ROOT, false), 0);
+	CHECK_EQ(fs_generation(sim->fs), generation);
+	lose_power(sim);
+	expect(sim, "a", 30000, 0, 30000, 1);
+	expect(sim, "b", 38192, 8192, 30000, 2);
+	simfs_free(sim);
+}
+
+/* Reserved space, a hole, and data beside them. */
+static void test_ranges(void)
+{
+	struct simfs *sim = make(6);
+	uint64_t a = make_file(sim, "a");
+	struct fs_attr before, after;
+	write_at(sim, a, 0, 80000, 1);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	CHECK_EQ(fs_fallocate(sim->fs, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10000, 30000), 0);
+	CHECK_EQ(fs_fallocate(sim->fs, a, FALLOC_FL_KEEP_SIZE, 80000, 100000), 0);
+	write_at(sim, a, 20480, 4096, 2);
+	CHECK_EQ(fs_getattr(sim->fs, a, &before), 0);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 80000, 0, 10000, 1);
+	expect(sim, "a", 80000, 20480, 4096, 2);
+	CHECK_EQ(fs_getattr(sim->fs, a, &after), 0);
+	CHECK_EQ(after.blocks, before.blocks);
+	CHECK_EQ(after.mtime_ns, before.mtime_ns);
+	CHECK_EQ(after.ctime_ns, before.ctime_ns);
+	simfs_free(sim);
+}
+
+/* More than the ring holds: commits come between, nothing is lost. */
+static void test_full(void)
+{
+	struct simfs *sim = make(7);
+	uint64_t a = make_file(sim, "a"), generation = fs_generation(sim->fs);
+	for (unsigned i = 0; i < 200; i++) {
+		write_at(sim, a, (i % 50) * 4096, 4096, i);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	}
+	CHECK(fs_generation(sim->fs) > generation + 2 && fs_generation(sim->fs) < generation + 100);
+	lose_power(sim);
+	for (unsigned i = 150; i < 200; i++)
+		expect(sim, "a", 50 * 4096, (i % 50) * 4096, 4096, i);
+	simfs_free(sim);
+}
+
+/* One mirror is lost with the power, or fails while it is written. */
+static void test_mirrors(void)
+{
+	for (unsigned lost = 0; lost < MEMBERS; lost++) {
+		struct simfs *sim = make(8 + lost);
+		uint64_t a = make_file(sim, "a");
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		for (unsigned i = 0; i < 5; i++) {
+			write_at(sim, a, i * 4096, 4096, i);
+			CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		}
+		sim->left_out[lost] = true;
+		lose_power(sim);
+		for (unsigned i = 0; i < 5; i++)
+			expect(sim, "a", 20480, i * 4096, 4096, i);
+		/* Degraded, two are left, and the log goes to them. */
+		write_at(sim, a, 20480, 4096, 9);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		lose_power(sim);
+		expect(sim, "a", 24576, 20480, 4096, 9);
+		simfs_free(sim);
+	}
+	for (unsigned failing = 0; failing < MEMBERS; failing++) {
+		struct simfs *sim = make(20 + failing);
+		uint64_t a = make_file(sim, "a");
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		write_at(sim, a, 0, 4096, 1);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		sim->world->disks[failing]->dead = true;
+		write_at(sim, a, 4096, 4096, 2);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		sim->left_out[failing] = true;
+		lose_power(sim);
+		expect(sim, "a", 8192, 0, 4096, 1);
+		expect(sim, "a", 8192, 4096, 4096, 2);
+		simfs_free(sim);
+	}
+}
+
+/* The record in the middle is damaged on both mirrors: what is behind it cannot be had, and that is said. */
+static void test_damage(void)
+{
+	struct simfs *sim = make(30);
+	uint64_t a = make_file(sim, "a");
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	uint64_t log_at = array_label(fs_array(sim->fs))->geometry.log_offset_bytes;
+	for (unsigned i = 0; i < 4; i++) {
+		write_at(sim, a, i * 4096, 4096, i);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	}
+	for (unsigned i = 0; i < MEMBERS; i++)
+		simdisk_flip(sim->world->disks[i], log_at + 8192 + 5000, 0x10);
+	CHECK_EQ(simfs_crash(sim, SIMCUT_KEEP_ALL), 0);
+	CHECK(fs_read_only(sim->fs));
+	CHECK_EQ(sim->events[EVENT_READ_ONLY], 1);
+	expect(sim, "a", 4096, 0, 4096, 0);
+	simfs_free(sim);
+}
+
+int main(void)
+{
+	test_cost();
+	test_others();
+	test_uninline();
+	test_truncate();
+	test_replace();
+	test_root();
+	test_ranges();
+	test_full();
+	test_mirrors();
+	test_damage();
+	return CHECK_DONE();
+}

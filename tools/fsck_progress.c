@@ -1,0 +1,75 @@
+/* How far a check has come: a bar with an estimate on the terminal, or lines for fsck(8) and its like.
+ *
+ * The estimate is by the phase: what is left of it takes as long as what was done took.  Of other phases nothing is known. */
+#include "tools/fsck.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRAW_EVERY_MS 200
+#define ESTIMATE_AFTER_MS 1000
+#define BAR_CELLS 30
+#define PASS_MAX 5u      /* fsck(8) knows five */
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void fsck_progress_clear(struct fsck_progress *p)
+{
+	if (!p->shown)
+		return;
+	fputs("\r\033[K", stderr);
+	p->shown = false;
+}
+
+static void draw(struct fsck_progress *p, uint64_t done, uint64_t total, int64_t elapsed_ms)
+{
+	char cells[BAR_CELLS + 1], left[48] = "";
+	double part = total ? (double)done / (double)total : 0;
+
+	if (part > 1)
+		part = 1;
+	for (int i = 0; i < BAR_CELLS; i++)
+		cells[i] = i < (int)(part * BAR_CELLS) ? '=' : ' ';
+	cells[BAR_CELLS] = '\0';
+	if (elapsed_ms > ESTIMATE_AFTER_MS && part > 0) {
+		uint64_t seconds = (uint64_t)((double)elapsed_ms / part * (1 - part) / 1000) + 1;
+		if (seconds < 120)
+			snprintf(left, sizeof left, ", about %llu s left", (unsigned long long)seconds);
+		else
+			snprintf(left, sizeof left, ", about %llu min left", (unsigned long long)(seconds / 60));
+	}
+	fprintf(stderr, "\r%-12s [%s] %3d %%%s\033[K", p->phase, cells, (int)(part * 100), left);
+	fflush(stderr);
+	p->shown = true;
+}
+
+bool fsck_progress(void *ctx, const char *phase, uint64_t done, uint64_t total)
+{
+	struct fsck *fsck = ctx;
+	struct fsck_progress *p = &fsck->progress;
+	int64_t now = now_ms();
+
+	if (!p->phase || strcmp(p->phase, phase)) {
+		p->phase = phase;
+		p->began_ms = now;
+		p->drawn_ms = 0;
+		if (p->pass < PASS_MAX)
+			p->pass++;
+	}
+	if ((p->bar || p->fd >= 0) && (now - p->drawn_ms >= DRAW_EVERY_MS || done >= total)) {
+		p->drawn_ms = now;
+		if (p->bar)
+			draw(p, done, total, now - p->began_ms);
+		if (p->fd >= 0 && dprintf(p->fd, "%u %llu %llu %s\n", p->pass, (unsigned long long)done, (unsigned long long)total,
+				fsck->members.paths[0]) < 0)
+			p->fd = -1;      /* whoever listened is gone */
+	}
+	return !fsck_stopped;
+}
