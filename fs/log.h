@@ -81,6 +81,9 @@ int log_chain_begin(struct fs *fs, const struct root_body *body, struct log_chai
 int log_chain_next(struct log_chain *chain);
 void log_chain_end(struct log_chain *chain);
 
+/* Reads the whole log behind that root: how many records it has, and whether it is damaged or a record makes no sense. 0 or -ENOMEM. */
+int log_verify(struct fs *fs, const struct root_body *body, uint64_t *ret_records, bool *ret_damaged);
+
 /* log_replay.c.  At open: is there anything behind the chosen root? Reads no tree. */
 int log_find(struct fs *fs);
 /* Applies all records to the trees in memory, then, unless read-only, commits.  *ret_damaged: not all that was once durable could be

@@ -134,3 +134,30 @@ int log_chain_next(struct log_chain *c)
 		c->damaged = missed_on(c, i);
 	return c->short_of_memory ? -ENOMEM : 0;
 }
+
+static bool makes_sense(const uint8_t *record)
+{
+	const struct log_header *header = (const struct log_header *)record;
+	struct log_reader reader;
+	struct log_item entry;
+	int more = log_read_begin(record + sizeof *header, le32_get(header->length_bytes) - sizeof *header, &reader) < 0 ? -EUCLEAN : 1;
+	while (more == 1)
+		more = log_read_next(&reader, &entry);
+	return more == 0;
+}
+
+int log_verify(struct fs *fs, const struct root_body *body, uint64_t *ret_records, bool *ret_damaged)
+{
+	struct log_chain chain;
+	uint64_t records = 0;
+	bool damaged = false;
+	int r = log_chain_begin(fs, body, &chain);
+	if (r < 0)
+		return r;
+	for (; log_chain_next(&chain) == 1; records++)
+		damaged |= !makes_sense(chain.record);
+	*ret_records = records;
+	*ret_damaged = damaged || chain.damaged;
+	log_chain_end(&chain);
+	return 0;
+}

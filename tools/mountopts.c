@@ -150,6 +150,10 @@ static int parse_one(struct mount_options *options, const char *option, struct f
 
 	if (r != -ENOENT)
 		return r;
+	if (!strcmp(option, "salvage")) {
+		options->salvage = true;
+		return 0;
+	}
 	if (!strcmp(option, "ro") || !strcmp(option, "rw")) {
 		options->read_only = option[1] == 'o';
 		return 0;

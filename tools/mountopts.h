@@ -11,6 +11,7 @@
 struct mount_options {
 	char *key_file;                  /* NULL: ask; "-": standard input */
 	bool read_only;
+	bool salvage;                    /* needs read_only */
 	bool allow_none;                 /* cipher=none */
 	bool nonempty;
 	bool suid_given, dev_given;      /* suid or nosuid, dev or nodev */

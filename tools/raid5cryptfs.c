@@ -54,6 +54,7 @@ static void usage(FILE *out)
 "  -o OPTION,...      mount options:\n"
 "     key-file=PATH     the key file; - is standard input (without it, a passphrase is asked for)\n"
 "     ro                read only: nothing at all is written to the members\n"
+"     salvage           with ro: read what can be read of a filesystem that is damaged beyond parity\n"
 "     allow_other       users other than you may use the mount, by the files' permissions\n"
 "     cipher=none       permit an array that was made without encryption\n"
 "     cache=SIZE        memory for metadata (64M)\n"
@@ -105,6 +106,9 @@ static int parse_command_line(int argc, char **argv, struct request *request, st
 			return fail_set(fail, EINVAL, FAIL_USAGE, "the command line is wrong; see raid5cryptfs --help");
 		}
 	}
+	if (request->options.salvage && !request->options.read_only)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "option salvage: it reads what can be read of a damaged filesystem, and writes nothing; "
+			"say -o ro,salvage");
 	int count = argc - optind;
 	if (count < 2)
 		return fail_set(fail, EINVAL, FAIL_USAGE, "%s is missing; usage: raid5cryptfs [-f] [-o OPTION,...] MEMBER... MOUNTPOINT "
@@ -231,6 +235,7 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 	} else {
 		struct fs_options options = {
 			.read_only = o->read_only,
+			.salvage = o->salvage,
 			.node_cache_bytes = o->cache_bytes,
 			.dirty_bytes = o->dirty_bytes,
 			.commit_interval_ms = o->commit_seconds * 1000,

@@ -57,7 +57,7 @@ def as_user(scene, user, home, tools):
     for pid in scene.daemons():
         os.kill(pid, signal.SIGTERM)
     scene.wait_no_daemon()
-    wait_for(lambda: not os.path.ismount(mnt), "SIGTERM unmounts")
+    wait_for(lambda: mnt not in [line.split()[1] for line in open("/proc/self/mounts")], "SIGTERM unmounts")
     scene.mounts.remove(mnt)
     do("raid5cryptfs", "-o", "key-file=key", *members, mnt)
     scene.mounts.append(mnt)
