@@ -7,7 +7,8 @@
 
 #include "fs/core.h"
 
-/* Does the item make sense by itself: a band and rows that can be numbered, and owners in the order of blocks, inside its rows?  Pure. */
+/* Does the item make sense by itself: a band and rows that can be numbered, owners in the order of blocks and inside the rows?
+ * Pure. */
 bool rows_item_valid(const struct key *key, const void *value, unsigned bytes);
 
 /* Puts the items of a new run: cut so that none has more than ROW_OWNERS_MAX owners. */
