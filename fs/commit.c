@@ -419,7 +419,7 @@ static int freeze(struct commit *c)
 	struct txn *next = txn_new(fs->open->generation + 1);
 	struct release *release = calloc(1, sizeof *release);
 	if (!next || !release) {
-		free(next);
+		txn_free(next);
 		free(release);
 		return -ENOMEM;
 	}

@@ -64,5 +64,8 @@ void model_forget_refs(struct model *model);
 
 /* Is the filesystem what the model says?  Else `why` tells the first difference. */
 bool model_compare(const struct model *model, struct fs *fs, char *why, size_t why_bytes);
+/* The same, but whether a file's size and bytes are right is for `data` to say, and to explain. */
+typedef bool (*model_data_check)(void *ctx, int slot, const uint8_t *bytes, size_t size_bytes, char *why, size_t why_bytes);
+bool model_compare_but_data(const struct model *model, struct fs *fs, model_data_check data, void *ctx, char *why, size_t why_bytes);
 
 #endif

@@ -214,16 +214,23 @@ static struct simdisk *clone_disk(struct simworld *world, struct simdisk *from)
 	return sim;
 }
 
-struct simworld *simworld_clone(struct simworld *world)
+/* Lock held. */
+static struct simworld *clone_world(struct simworld *world)
 {
-	SCOPED_LOCK(&world->lock);
 	struct simworld *copy = sim_alloc(sizeof(*copy));
 	*copy = *world;
 	pthread_mutex_init(&copy->lock, NULL);
+	copy->on_cut = NULL;
 	copy->disk_count = 0;
 	for (unsigned i = 0; i < world->disk_count; i++)
 		clone_disk(copy, world->disks[i]);
 	return copy;
+}
+
+struct simworld *simworld_clone(struct simworld *world)
+{
+	SCOPED_LOCK(&world->lock);
+	return clone_world(world);
 }
 
 void simworld_free(struct simworld *world)
@@ -268,6 +275,7 @@ static struct simfault *find_fault(struct simdisk *sim, const struct disk_io *io
 		}
 		if (fault_applies(f, io, op)) {
 			f->hits++;
+			f->hit_op = op;
 			return f;
 		}
 	}
@@ -393,18 +401,43 @@ static int run_one(struct simworld *world, const struct disk_io *io, bool was_of
 	return 0;
 }
 
+/* Hands out the world as it is if the power fails before ios[from]. */
+static void tell_of_cut(struct simworld *world, const struct disk_io *ios, unsigned count, unsigned start, unsigned from)
+{
+	struct simworld *cut = clone_world(world);
+	cut->cut = true;
+	cut->on_write = NULL;
+	for (unsigned i = from; i < count; i++) {
+		const struct disk_io *io = &ios[(start + i) % count];
+		struct handle *handle = container_of(io->disk, struct handle, disk);
+		struct simdisk *sim = cut->disks[handle->sim->index];
+		if (io->op == DISK_WRITE && io->result == -EINPROGRESS && handle->power_on == world->power_ons && !sim->dead
+			&& inside(sim, io->offset_bytes, io->length_bytes))
+			do_write(sim, io, io->offset_bytes, NULL);
+	}
+	world->on_cut(world->on_cut_ctx, cut);
+}
+
 static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
 {
 	(void)timeout_ms;
 	struct simworld *world = simdisk_of(ios[0].disk)->world;
 	SCOPED_LOCK(&world->lock);
-	bool was_off = world->cut;
+	bool was_off = world->cut, told = false;
 	unsigned start = world->shuffle ? (unsigned)(random_next(world) % count) : 0;
 	for (unsigned i = 0; i < count; i++) {
 		struct disk_io *io = &ios[(start + i) % count];
 		assert(simdisk_of(io->disk)->world == world);
-		if (io->result == -EINPROGRESS)
-			io->result = run_one(world, io, was_off);
+		if (io->result != -EINPROGRESS)
+			continue;
+		if (world->on_cut && !world->cut && io->op != DISK_READ) {
+			if (!told)
+				tell_of_cut(world, ios, count, start, i);
+			else
+				world->same_cuts++;
+			told = io->op == DISK_WRITE;
+		}
+		io->result = run_one(world, io, was_off);
 	}
 }
 
@@ -483,6 +516,22 @@ void simdisk_cut_subset(struct simdisk *sim, const bool *keep)
 		struct unflushed *w = container_of(e, struct unflushed, entry);
 		if (*keep++)
 			keep_sectors(sim, w, 0, sectors_of(w));
+	}
+	end_cut(sim);
+}
+
+void simdisk_cut_plan(struct simdisk *sim, const struct simkeep *plan)
+{
+	SCOPED_LOCK(&sim->world->lock);
+	begin_cut(sim);
+	for (struct list *e = sim->unflushed.next; e != &sim->unflushed; e = e->next, plan++) {
+		struct unflushed *w = container_of(e, struct unflushed, entry);
+		struct simworld stream = { .random_state = plan->seed };
+		if (!plan->seed)
+			keep_sectors(sim, w, plan->from, plan->to);
+		for (uint64_t i = plan->from; plan->seed && i < plan->to; i++)
+			if (random_next(&stream) & 1)
+				keep_sectors(sim, w, i, i + 1);
 	}
 	end_cut(sim);
 }

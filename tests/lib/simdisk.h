@@ -51,6 +51,7 @@ struct simfault {
 	uint64_t flip_at_bytes;
 	uint8_t flip_mask;
 	unsigned hits;           /* out: how often it applied */
+	uint64_t hit_op;         /* out: the last operation that it applied to */
 };
 
 struct simstats {
@@ -76,6 +77,11 @@ struct simdisk {
 /* Called for each piece of each write that reaches a disk (also one in flight at a cut), with the lock held. */
 typedef void (*simwrite_hook)(void *ctx, struct simdisk *sim, uint64_t offset_bytes, const void *data, size_t bytes);
 
+/* Called before a write, flush or discard takes effect, with a new world that is as this one would be if the power failed right
+ * there: off, with what was in flight among the unflushed writes.  The callee owns it.  Lock held.  Writes of one disk_run call
+ * without a flush between them give the same world, and one call. */
+typedef void (*simcut_hook)(void *ctx, struct simworld *cut);
+
 struct simworld {
 	pthread_mutex_t lock;            /* protects all that a disk operation touches */
 	unsigned disk_count;
@@ -91,6 +97,9 @@ struct simworld {
 	bool shuffle;                    /* the ios of one call in random order */
 	simwrite_hook on_write;          /* may be NULL */
 	void *on_write_ctx;
+	simcut_hook on_cut;              /* may be NULL; not in clones */
+	void *on_cut_ctx;
+	uint64_t same_cuts;              /* changes for which on_cut was not called: the world was the same as at the one before */
 };
 
 struct simworld *simworld_new(uint64_t seed);
@@ -117,6 +126,10 @@ void simdisk_cut(struct simdisk *sim, enum simcut_policy policy);
 void simdisk_cut_subset(struct simdisk *sim, const bool *keep);
 /* Writes before number `write` are kept, later ones dropped; of it the first `sectors`, or with `from_end` the last. */
 void simdisk_cut_torn(struct simdisk *sim, unsigned write, uint64_t sectors, bool from_end);
+/* What is kept of one write: sectors [from, to), or with a seed about half of these. */
+struct simkeep { uint64_t from, to, seed; };
+/* One entry for each unflushed write, oldest first. */
+void simdisk_cut_plan(struct simdisk *sim, const struct simkeep *plan);
 unsigned simdisk_unflushed(struct simdisk *sim);
 uint64_t simdisk_unflushed_sectors(struct simdisk *sim, unsigned write);
 /* Power back on: old handles are void, no further cut is planned.  No disk has unflushed writes. */

@@ -109,10 +109,16 @@ int simfs_make(struct simfs **ret_sim, unsigned count, uint64_t size_bytes, enum
 
 struct simfs *simfs_clone(const struct simfs *sim)
 {
+	return simfs_on_world(sim, simworld_clone(sim->world), 0);
+}
+
+struct simfs *simfs_on_world(const struct simfs *like, struct simworld *world, uint64_t salt)
+{
 	struct simfs *clone = sim_alloc(sizeof *clone);
 
-	*clone = *sim;
-	clone->world = simworld_clone(sim->world);
+	*clone = *like;
+	clone->world = world;
+	clone->random_state ^= salt;
 	clone->fs = NULL;
 	pthread_mutex_init(&clone->lock, NULL);
 	clone->env.ctx = clone->options.events.ctx = clone;

@@ -30,6 +30,9 @@ struct simfs {
 int simfs_make(struct simfs **ret_sim, unsigned count, uint64_t size_bytes, enum cipher cipher, uint64_t seed);
 /* The same disks with the same unflushed writes and faults, closed. Cheap. */
 struct simfs *simfs_clone(const struct simfs *sim);
+/* The same filesystem on another world (taken over): its disks, its key.  Closed.  Random numbers go their own way from `salt`:
+ * two branches of one history must never draw the same. */
+struct simfs *simfs_on_world(const struct simfs *like, struct simworld *world, uint64_t salt);
 /* Closes (abandoning what is dirty) and frees everything.  NULL is fine. */
 void simfs_free(struct simfs *sim);
 

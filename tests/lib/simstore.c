@@ -6,11 +6,13 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define LEAF_CHUNKS 256u
 
 struct simchunk {
 	unsigned refs;
+	uint64_t hash;                   /* of the bytes; 0: not known */
 	uint8_t bytes[SIMCHUNK_BYTES];
 };
 
@@ -21,8 +23,8 @@ struct simleaf {
 
 void *sim_alloc(size_t bytes)
 {
-	void *p = malloc(bytes);
-	if (!p)
+	void *p;
+	if (posix_memalign(&p, 16, bytes) != 0)      /* not malloc: tests make that fail */
 		abort();
 	return p;
 }
@@ -160,11 +162,13 @@ static void write_in_chunk(struct simchunk **place, size_t in_chunk, const uint8
 	if (!*place || shared(&(*place)->refs)) {
 		struct simchunk *own = sim_alloc(sizeof(*own));
 		own->refs = 1;
+		own->hash = 0;
 		if (!whole)
 			memcpy(own->bytes, simchunk_bytes(*place), SIMCHUNK_BYTES);
 		simchunk_unref(*place);
 		*place = own;
 	}
+	(*place)->hash = 0;
 	if (data)
 		memcpy((*place)->bytes + in_chunk, data, bytes);
 	else
@@ -183,4 +187,30 @@ void simstore_write(struct simstore *store, uint64_t offset_bytes, const void *d
 		offset_bytes += n;
 		bytes -= n;
 	}
+}
+
+/* Chunks of zeros count as those that are not there. */
+static uint64_t chunk_hash(struct simchunk *chunk)
+{
+	static const uint8_t zero[SIMCHUNK_BYTES];
+	static uint64_t zero_hash;
+	if (!zero_hash)
+		zero_hash = XXH3_64bits(zero, sizeof zero) | 1;
+	if (!chunk)
+		return zero_hash;
+	uint64_t hash = __atomic_load_n(&chunk->hash, __ATOMIC_RELAXED);
+	if (!hash) {
+		hash = XXH3_64bits(chunk->bytes, sizeof chunk->bytes) | 1;
+		__atomic_store_n(&chunk->hash, hash, __ATOMIC_RELAXED);
+	}
+	return hash;
+}
+
+uint64_t simstore_hash(const struct simstore *store)
+{
+	uint64_t sum = store->size_bytes;
+	for (unsigned l = 0; l < store->leaf_count; l++)
+		for (unsigned i = 0; i < LEAF_CHUNKS; i++)
+			sum = (sum ^ chunk_hash(store->leaves[l] ? store->leaves[l]->chunks[i] : NULL)) * UINT64_C(0x9e3779b97f4a7c15) + (sum >> 29);
+	return sum;
 }

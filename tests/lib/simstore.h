@@ -29,6 +29,10 @@ void simstore_copy(struct simstore *ret_copy, const struct simstore *store);
 void simstore_read(const struct simstore *store, uint64_t offset_bytes, void *buf, size_t bytes);
 void simstore_write(struct simstore *store, uint64_t offset_bytes, const void *data, size_t bytes);
 
+/* Of the content: equal for equal stores, whatever way they came to be.  Cheap when little has changed since it was last asked
+ * for. */
+uint64_t simstore_hash(const struct simstore *store);
+
 /* Chunk number `index` with a new reference (NULL: zeros), and putting one in the place of another. */
 struct simchunk *simstore_chunk(const struct simstore *store, uint64_t index);
 void simstore_set_chunk(struct simstore *store, uint64_t index, struct simchunk *chunk);

@@ -3,12 +3,13 @@
     test_kill_many.py [--rounds N] [--seed S]
 
 Each round mounts, checks what the rounds before left, and loads the mount with three programs until the daemon is killed:
-SQLite (each row in a transaction of its own, with the log or with the journal), git (each commit with core.fsync=all), and fio
-(O_SYNC writes, whose completed ones fio verifies from the state that it saved just before it kills).  Sometimes a member is left out
-of the next mount."""
+SQLite (each row in a transaction of its own, with the log or with the journal), git (each commit with core.fsync=all), and
+fio (O_SYNC writes, whose completed ones fio verifies from the state that it saved just before it kills).  Sometimes a member
+is left out of the next mount."""
 import sqlite3
 import threading
 
+import lib
 from lib import *
 
 MEMBERS = 3
@@ -40,6 +41,8 @@ class Database:
                 # A transaction whose commit failed may be there all the same.
                 connection.execute("insert or replace into t values(?, ?)", (self.rows + 1, rng.randbytes(rng.randrange(1, 3000))))
                 connection.commit()
+                # SQLite calls a commit done when it cannot open the journal's folder to sync it.
+                os.statvfs(os.path.dirname(self.path))
                 self.rows += 1
         except (OSError, sqlite3.Error):
             pass
@@ -185,6 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    lib.SCENE_SECONDS = max(lib.SCENE_SECONDS, 100 + 20 * arguments.rounds)
 
     def kill_many(scene):
         killed_many_times(scene, arguments.rounds, arguments.seed)
