@@ -159,9 +159,13 @@ static void checksum(const uint8_t *nonce, const void *header, size_t header_byt
 	memcpy(ret_tag, &tag, SEAL_TAG_BYTES);
 }
 
-static void seal_in_place(const uint8_t *key, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
-	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
+static void seal_under(const struct keys *keys, const uint8_t key[KEY_BYTES], const uint8_t nonce[ROOT_SEAL_NONCE_BYTES],
+	const void *header, size_t header_bytes, void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
 {
+	if (!keys_secret(keys)) {
+		checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
+		return;
+	}
 	static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES == ROOT_SEAL_NONCE_BYTES
 		&& crypto_aead_xchacha20poly1305_ietf_ABYTES == SEAL_TAG_BYTES, "XChaCha20-Poly1305");
 	int err = crypto_aead_xchacha20poly1305_ietf_encrypt_detached(body, ret_tag, NULL, body, body_bytes,
@@ -169,18 +173,14 @@ static void seal_in_place(const uint8_t *key, const uint8_t nonce[ROOT_SEAL_NONC
 	assert(!err);
 }
 
-static int open_in_place(const uint8_t *key, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
-	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
-{
-	return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(body, NULL, body, body_bytes, tag,
-		header, header_bytes, nonce, key) ? -EBADMSG : 0;
-}
-
-static int check_in_place(const uint8_t *nonce, const void *header, size_t header_bytes, const void *body, size_t body_bytes,
-	const uint8_t tag[SEAL_TAG_BYTES])
+static int open_under(const struct keys *keys, const uint8_t key[KEY_BYTES], const uint8_t nonce[ROOT_SEAL_NONCE_BYTES],
+	const void *header, size_t header_bytes, void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
 	uint8_t own[SEAL_TAG_BYTES];
 
+	if (keys_secret(keys))
+		return crypto_aead_xchacha20poly1305_ietf_decrypt_detached(body, NULL, body, body_bytes, tag,
+			header, header_bytes, nonce, key) ? -EBADMSG : 0;
 	checksum(nonce, header, header_bytes, body, body_bytes, own);
 	return memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
 }
@@ -188,33 +188,23 @@ static int check_in_place(const uint8_t *nonce, const void *header, size_t heade
 void root_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
 {
-	if (keys_secret(keys))
-		seal_in_place(keys->root, nonce, header, header_bytes, body, body_bytes, ret_tag);
-	else
-		checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
+	seal_under(keys, keys->root, nonce, header, header_bytes, body, body_bytes, ret_tag);
 }
 
 int root_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
-	if (keys_secret(keys))
-		return open_in_place(keys->root, nonce, header, header_bytes, body, body_bytes, tag);
-	return check_in_place(nonce, header, header_bytes, body, body_bytes, tag);
+	return open_under(keys, keys->root, nonce, header, header_bytes, body, body_bytes, tag);
 }
 
 void log_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES])
 {
-	if (keys_secret(keys))
-		seal_in_place(keys->log, nonce, header, header_bytes, body, body_bytes, ret_tag);
-	else
-		checksum(nonce, header, header_bytes, body, body_bytes, ret_tag);
+	seal_under(keys, keys->log, nonce, header, header_bytes, body, body_bytes, ret_tag);
 }
 
 int log_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
-	if (keys_secret(keys))
-		return open_in_place(keys->log, nonce, header, header_bytes, body, body_bytes, tag);
-	return check_in_place(nonce, header, header_bytes, body, body_bytes, tag);
+	return open_under(keys, keys->log, nonce, header, header_bytes, body, body_bytes, tag);
 }

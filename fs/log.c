@@ -54,7 +54,7 @@ static uint64_t logged_size(const struct changed *changed, uint64_t size_bytes)
 	return end_bytes > changed->covered_bytes && size_bytes > changed->covered_bytes ? changed->covered_bytes : size_bytes;
 }
 
-static int load_size(struct making *m, uint64_t object, struct inode *ret_inode)
+static int load_inode(struct making *m, uint64_t object, struct inode *ret_inode)
 {
 	if (object == OBJECT_ORPHANS)
 		return -ENOENT;
@@ -145,7 +145,7 @@ static int add_all_data(struct making *m)
 		struct inode inode;
 		if (!changed->data.count && !changed->forced.count)
 			continue;
-		int r = load_size(m, changed->object, &inode);
+		int r = load_inode(m, changed->object, &inode);
 		if (r == -ENOENT)
 			continue;
 		uint64_t limit_bytes = r == 0 ? logged_size(changed, inode.size_bytes) : 0;
@@ -174,7 +174,7 @@ static int mark_whole(struct making *m)
 		struct inode inode;
 		if (changed->whole || (!changed->data.count && !changed->forced.count))
 			continue;
-		int r = load_size(m, changed->object, &inode);
+		int r = load_inode(m, changed->object, &inode);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		changed->whole = all || r == -ENOENT || !S_ISREG(inode.mode);
@@ -204,7 +204,7 @@ static bool key_stays(void *ctx, const struct key *key)
 {
 	struct making *m = ctx;
 	struct inode inode;
-	if (key->type != ITEM_INODE || load_size(m, key->object, &inode) < 0)
+	if (key->type != ITEM_INODE || load_inode(m, key->object, &inode) < 0)
 		return false;
 	return logged_size(changes_find(m->changes, key->object), inode.size_bytes) < inode.size_bytes;
 }
@@ -217,7 +217,7 @@ static int note_covered(struct making *m)
 		struct inode inode;
 		if (changed->whole || !changed->data.count)
 			continue;
-		int r = load_size(m, changed->object, &inode);
+		int r = load_inode(m, changed->object, &inode);
 		if (r < 0 && r != -ENOENT)
 			return r;
 		if (r == 0)
