@@ -241,12 +241,10 @@ static bool range_remove(struct ranges *ranges, uint64_t from, uint64_t to)
 
 /* ---- Data ---- */
 
-static bool has_data(const struct changed *changed) { return changed->data.count || changed->forced.count; }
-
 static struct changed *data_of(struct changes *c, uint64_t object, uint64_t size_bytes)
 {
 	struct changed *changed = object_of(c, object);
-	if (changed && !has_data(changed))
+	if (changed && !changed->data.count)
 		changed->covered_bytes = size_bytes;
 	return changed;
 }

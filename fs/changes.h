@@ -30,7 +30,7 @@ struct changed {
 	uint64_t object;
 	struct ranges data, forced, cuts, reserved;
 	bool whole;
-	uint64_t covered_bytes;          /* meaningful while there is data */
+	uint64_t covered_bytes;          /* meaningful while `data` is not empty */
 };
 
 struct changes;

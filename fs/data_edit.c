@@ -179,22 +179,30 @@ static int change(struct fs *fs, struct data_edit *edit, struct inode *inode, co
 	return inode_changed(fs, r);
 }
 
-/* For the intent log.  What a cut leaves of a block must be logged with it. */
+/* For the intent log: blocks that went, and those that stay in part, which must be logged with the cut. */
+static void note_cut(struct changes *changes, const struct data_edit *edit, uint64_t size_bytes)
+{
+	for (uint64_t unit = first_unit(edit); unit < end_unit(edit); unit++)
+		if (unit_is_whole(edit, unit))
+			changes_cut(changes, edit->ino, unit * UNIT_BLOCKS, (unit + 1) * UNIT_BLOCKS);
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned b = 0; edit->plans[i].active && b < UNIT_BLOCKS; b++) {
+			const struct plan_block *block = &edit->plans[i].blocks[b];
+			uint64_t at = edit->plans[i].block + b;
+			if (block->touched && block->fate == FATE_DROP)
+				changes_cut(changes, edit->ino, at, at + 1);
+			else if (block->touched)
+				changes_force(changes, edit->ino, size_bytes, at, at + 1);
+		}
+}
+
 static void note_change(struct fs *fs, const struct data_edit *edit, uint64_t size_bytes)
 {
-	struct changes *changes = fs->open->changes;
-	uint64_t first = edit->start_bytes / BLOCK_BYTES, end = (edit->end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
-
-	if (edit->source) {
-		changes_data(changes, edit->ino, size_bytes, first, end);
-		return;
-	}
-	uint64_t whole = (edit->start_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES, whole_end = edit->end_bytes / BLOCK_BYTES;
-	changes_cut(changes, edit->ino, whole, whole_end);
-	if (first < whole)
-		changes_force(changes, edit->ino, size_bytes, first, first + 1);
-	if (end > whole_end)
-		changes_force(changes, edit->ino, size_bytes, end - 1, end);
+	if (edit->source)
+		changes_data(fs->open->changes, edit->ino, size_bytes, edit->start_bytes / BLOCK_BYTES,
+			(edit->end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES);
+	else
+		note_cut(fs->open->changes, edit, size_bytes);
 }
 
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)

@@ -138,8 +138,11 @@ ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, uint64_t length_bytes);
 /* SEEK_DATA and SEEK_HOLE of lseek(2); -ENXIO beyond the end. */
 int fs_seek(struct fs *fs, uint64_t ino, uint64_t offset_bytes, int whence, uint64_t *ret_offset_bytes);
-/* Durable when it returns: data and metadata. (A whole commit; waiting callers share one.) */
+/* Durable when it returns: data and metadata of that object; of the root directory, everything (fs/log.h). */
 int fs_fsync(struct fs *fs, uint64_t ino, bool data_only);
+/* The same without waiting for another thread: `done` is called with the result, before this returns or later by another
+ * thread, which is served together with this one.  It must not call into the filesystem. */
+void fs_fsync_then(struct fs *fs, uint64_t ino, void (*done)(void *ctx, int result), void *ctx);
 
 #define FS_FILE_BYTES_MAX (UINT64_C(1) << 60)
 

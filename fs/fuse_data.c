@@ -139,10 +139,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_write(req, (size_t)n);
 }
 
+static void reply_synced(void *req, int result) { reply_result(req, result); }
+
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-	(void)fi;
-	reply_result(req, fs_fsync(fs_of(req), ino, data_only));
+	(void)data_only, (void)fi;
+	fs_fsync_then(fs_of(req), ino, reply_synced, req);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)

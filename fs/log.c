@@ -1,7 +1,8 @@
 /* Writing the intent log.  See log.h.
  *
- * Threads that wait for an fsync queue up.  One of them leads: it makes one record for all who wait, writes it without the lock, and
- * tells them.  Who comes meanwhile is served by the next record, so that waiting fsyncs share a flush. */
+ * Those who want an fsync queue up.  The thread that finds nobody at work leads: it makes one record for all who wait, writes it
+ * without the lock, and tells them; then one for those who came meanwhile, and so on until nobody waits.  So waiting fsyncs share
+ * a flush, and no other thread is woken for one. */
 #include "fs/data.h"
 #include "fs/log.h"
 #include "fs/recordimpl.h"
@@ -11,11 +12,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Not an errno: only a commit makes this durable. */
+#define NEEDS_COMMIT 1
+
 struct log_waiter {
 	struct log_waiter *next;
 	uint64_t object;
-	bool done;
-	int result;
+	log_done done;
+	void *ctx;
 };
 
 int log_init(struct fs *fs)
@@ -112,7 +116,7 @@ static void add_blocks(struct making *m, struct record *record, uint64_t from, u
 		memset(value + (limit_bytes - from * BLOCK_BYTES), 0, (size_t)(to * BLOCK_BYTES - limit_bytes));
 }
 
-/* The data of one range that lies below limit_bytes. LOG_COMMIT if some of it is not in memory any more. */
+/* The data of one range that lies below limit_bytes. NEEDS_COMMIT if some of it is not in memory any more. */
 static int add_data(struct making *m, uint64_t object, const struct range *range, uint64_t limit_bytes)
 {
 	uint64_t limit = (limit_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
@@ -123,7 +127,7 @@ static int add_data(struct making *m, uint64_t object, const struct range *range
 	while (!m->writer.full && (r = extent_walk_next(m->fs, &walk, &extent)) == 0) {
 		uint64_t start = extent.block > range->from ? extent.block : range->from;
 		if (extent.kind == EXTENT_DATA)
-			return LOG_COMMIT;
+			return NEEDS_COMMIT;
 		if (extent.kind == EXTENT_DIRTY)
 			add_blocks(m, record_of(&extent.item), start, walk.block < limit ? walk.block : limit, limit_bytes);
 	}
@@ -182,7 +186,7 @@ static int mark_whole(struct making *m)
 	return 0;
 }
 
-/* The record of all that was noted. Lock held; may TREE_MISS; changes nothing but what is `whole`.  LOG_COMMIT: it does not fit. */
+/* The record of all that was noted. Lock held; may TREE_MISS; changes nothing but what is `whole`.  NEEDS_COMMIT: it does not fit. */
 static int make_record(struct making *m, uint64_t room_bytes)
 {
 	struct log *log = m->fs->log;
@@ -196,7 +200,7 @@ static int make_record(struct making *m, uint64_t room_bytes)
 	add_ranges(m, LOG_RESERVE);
 	if (r == 0)
 		r = add_all_data(m);
-	return r == 0 && m->writer.full ? LOG_COMMIT : r;
+	return r == 0 && m->writer.full ? NEEDS_COMMIT : r;
 }
 
 /* An inode whose size was logged in part only stays noted. */
@@ -234,11 +238,11 @@ static int get_ready(struct fs *fs)
 	if (!log->buf)
 		log->buf = iobuf_new(LOG_RECORD_BYTES_MAX);
 	if (!log->buf)
-		return LOG_COMMIT;
+		return NEEDS_COMMIT;
 	if (log->has_mirrors)
-		return array_log_mirrors_work(fs->array, log->mirrors) ? 0 : LOG_COMMIT;
+		return array_log_mirrors_work(fs->array, log->mirrors) ? 0 : NEEDS_COMMIT;
 	log->has_mirrors = array_log_mirrors(fs->array, (unsigned)fs->open->generation, log->mirrors) == 0;
-	return log->has_mirrors ? 0 : LOG_COMMIT;
+	return log->has_mirrors ? 0 : NEEDS_COMMIT;
 }
 
 /* Lock held; the record is in log->buf. Drops the lock meanwhile. */
@@ -262,11 +266,12 @@ static int seal_and_write(struct making *m)
 	pthread_mutex_lock(&fs->lock);
 	memcpy(log->next.tag, header->tag, sizeof log->next.tag);
 	log->in_flight = false;
+	pthread_cond_broadcast(&log->changed);
 	if (r < 0) {
 		log->failed = true;
 		iobuf_unref(log->buf);
 		log->buf = NULL;
-		return LOG_COMMIT;
+		return NEEDS_COMMIT;
 	}
 	log->flushed = place.sequence;
 	log->records++;
@@ -274,7 +279,7 @@ static int seal_and_write(struct making *m)
 	return 0;
 }
 
-/* Makes one record for all who wait. Lock held, dropped meanwhile.  0 or LOG_COMMIT. */
+/* Makes one record for all who wait. Lock held, dropped meanwhile.  0 or NEEDS_COMMIT. */
 static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 {
 	struct log *log = fs->log;
@@ -287,7 +292,7 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 		m.changes = fs->open->changes;
 		uint64_t left_bytes = array_log_bytes(fs->array) - log->at_bytes;
 		if (fs->error || log->failed || changes_lost(m.changes) || left_bytes < BLOCK_BYTES)
-			r = LOG_COMMIT;
+			r = NEEDS_COMMIT;
 		else if (!changes_any(m.changes))
 			r = -ENODATA;
 		else
@@ -302,18 +307,28 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 	if (r == -ENODATA)
 		return 0;
 	if (r != 0)
-		return LOG_COMMIT;
+		return NEEDS_COMMIT;
 	changes_forget(m.changes, key_stays, &m);
 	return seal_and_write(&m);
 }
 
 /* ---- For fsync ---- */
 
+static void tell(struct log_waiter *list, int result)
+{
+	while (list) {
+		struct log_waiter *next = list->next;
+		list->done(list->ctx, result);
+		free(list);
+		list = next;
+	}
+}
+
+/* Serves all who wait now. Lock held, dropped meanwhile. */
 static void lead(struct fs *fs)
 {
 	struct log *log = fs->log;
 	struct log_waiter *served = NULL;
-	log->busy = true;
 	int r = 0;
 	if (!log->own) {
 		pthread_mutex_unlock(&fs->lock);
@@ -323,44 +338,54 @@ static void lead(struct fs *fs)
 	if (r == 0 && log->own)
 		r = lead_once(fs, &served);
 	else {
-		r = LOG_COMMIT;
+		r = NEEDS_COMMIT;
 		served = log->waiters;
 		log->waiters = NULL;
 	}
-	while (served) {
-		struct log_waiter *next = served->next;
-		served->result = r;
-		served->done = true;
-		served = next;
-	}
-	log->busy = false;
-	pthread_cond_broadcast(&log->changed);
+	struct log_waiter *riders = log->riders;
+	log->riders = NULL;
+	pthread_mutex_unlock(&fs->lock);
+	if (r == NEEDS_COMMIT)
+		r = fs_sync(fs);
+	tell(served, r);
+	tell(riders, r);
+	pthread_mutex_lock(&fs->lock);
 }
 
-int log_sync(struct fs *fs, uint64_t object)
+static bool concerns(const struct changes *changes, uint64_t object)
+{
+	return object == OBJECT_ROOT ? changes_any(changes) : changes_concern(changes, object);
+}
+
+void log_sync(struct fs *fs, uint64_t object, log_done done, void *ctx)
 {
 	struct log *log = fs->log;
-	struct log_waiter self = { .object = object };
-	SCOPED_LOCK(&fs->lock);
-	while (fs->committing && !fs->error)
-		pthread_cond_wait(&fs->progress, &fs->lock);
-	if (fs->error)
-		return fs->error;
-	const struct changes *changes = fs->open->changes;
-	if (object == OBJECT_ROOT ? !changes_any(changes) : !changes_concern(changes, object)) {
-		/* What was changed may be in the record that is on its way. */
-		while (log->in_flight)
-			pthread_cond_wait(&log->changed, &fs->lock);
-		return log->failed ? LOG_COMMIT : fs->error;
+	struct log_waiter *self = malloc(sizeof *self);
+	if (!self) {
+		done(ctx, fs_sync(fs));
+		return;
 	}
-	self.next = log->waiters;
-	log->waiters = &self;
-	while (!self.done)
-		if (log->busy)
-			pthread_cond_wait(&log->changed, &fs->lock);
-		else
-			lead(fs);
-	return self.result;
+	*self = (struct log_waiter){ .object = object, .done = done, .ctx = ctx };
+	pthread_mutex_lock(&fs->lock);
+	if (fs->committing || log->failed || fs->error || concerns(fs->open->changes, object)) {
+		self->next = log->waiters;
+		log->waiters = self;
+		self = NULL;
+	} else if (log->in_flight) {
+		/* What was changed may be in the record that is on its way. */
+		self->next = log->riders;
+		log->riders = self;
+		self = NULL;
+	}
+	bool leads = log->waiters && !log->busy;
+	if (leads)
+		log->busy = true;
+	while (leads && log->waiters)
+		lead(fs);
+	if (leads)
+		log->busy = false;
+	pthread_mutex_unlock(&fs->lock);
+	tell(self, 0);
 }
 
 /* ---- For the commit ---- */

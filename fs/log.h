@@ -29,9 +29,10 @@ struct log_waiter;
 
 /* Protected by fs->lock. */
 struct log {
-	pthread_cond_t changed;          /* busy, in_flight, or a waiter's state */
-	struct log_waiter *waiters;
-	bool busy;                       /* one of them makes a record for all */
+	pthread_cond_t changed;          /* in_flight */
+	struct log_waiter *waiters;      /* for the next record */
+	struct log_waiter *riders;       /* for the record that is in flight */
+	bool busy;                       /* somebody serves them */
 	bool in_flight;                  /* a record was made, and is not durable yet */
 	bool own;                        /* L5: this mount may write records */
 	bool found;                      /* at open there was something to replay */
@@ -49,9 +50,11 @@ struct log {
 int log_init(struct fs *fs);
 void log_free(struct fs *fs);
 
-/* fsync: 0 once all that `object` is made of is durable, or of the root directory, all that there is; LOG_COMMIT: make a commit instead. */
-#define LOG_COMMIT 1
-int log_sync(struct fs *fs, uint64_t object);
+/* fsync: calls `done` with 0 once all that `object` is made of is durable, or of the root directory, all that there is: in the log, or
+ * where that can't be, by a commit; or with -errno.  No lock is held then.  It is called before this returns, or by another thread later:
+ * the calling thread may serve others, but does not wait for another one to serve it. */
+typedef void (*log_done)(void *ctx, int result);
+void log_sync(struct fs *fs, uint64_t object, log_done done, void *ctx);
 
 /* commit.c.  In an opening root: names this mount's log, unless there is one to be replayed. */
 void log_name_at_opening(struct fs *fs, struct root_body *body);

@@ -49,6 +49,11 @@ static const uint8_t *see(struct log_chain *c, unsigned member, uint64_t at_byte
 	want = want < ring_bytes - at_bytes ? want : (size_t)(ring_bytes - at_bytes);
 	c->window_bytes = 0;
 	int r = array_log_read(c->fs->array, member, at_bytes, c->window, want);
+	if (r == -EIO && want > bytes) {
+		/* What cannot be read may lie behind what is asked for. */
+		want = bytes;
+		r = array_log_read(c->fs->array, member, at_bytes, c->window, want);
+	}
 	c->short_of_memory |= r == -ENOMEM;
 	if (r < 0)
 		return NULL;
@@ -101,7 +106,18 @@ static bool missed_on(struct log_chain *c, unsigned member)
 	return false;
 }
 
-/* Members that could have been mirrors of what comes now, and whose ring cannot be read. */
+/* Can all be read that the member may have of the record looked for? */
+static bool readable(struct log_chain *c, unsigned member)
+{
+	struct log_header header;
+	if (!see(c, member, c->at_bytes, BLOCK_BYTES))
+		return false;
+	if (!header_at(c, member, c->at_bytes, &header) || le64_get(header.sequence) != c->next.sequence)
+		return true;
+	return see(c, member, c->at_bytes, le32_get(header.length_bytes));
+}
+
+/* Members that could have been mirrors of the record looked for, and where it cannot be read. */
 static unsigned unreadable(struct log_chain *c)
 {
 	const struct root_header *root = array_root_header(c->fs->array);
@@ -109,7 +125,7 @@ static unsigned unreadable(struct log_chain *c)
 	if (c->at_bytes >= array_log_bytes(c->fs->array))
 		return 0;
 	for (unsigned i = 0; i < array_member_count(c->fs->array); i++)
-		count += root->members[i].state == MEMBER_IN_SYNC && !see(c, i, c->at_bytes, BLOCK_BYTES);
+		count += root->members[i].state == MEMBER_IN_SYNC && !readable(c, i);
 	return count;
 }
 

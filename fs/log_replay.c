@@ -149,5 +149,11 @@ int log_replay(struct fs *fs, bool *ret_damaged)
 		event_report(&fs->options.events, EVENT_WARNING, -1, "The array was not unmounted: %llu records of its intent log were replayed, "
 			"nothing that was synced is lost.", (unsigned long long)log->records);
 	log->records = 0;
-	return fs->read_only || *ret_damaged ? 0 : commit_run(fs);
+	if (fs->read_only)
+		return 0;
+	/* Even if a commit came after the last record: only this one ends the old log. */
+	pthread_mutex_lock(&fs->lock);
+	txn_mark_dirty(fs);
+	pthread_mutex_unlock(&fs->lock);
+	return *ret_damaged ? 0 : commit_run(fs);
 }

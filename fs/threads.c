@@ -184,6 +184,8 @@ void threads_stop(struct fs *fs)
 
 int fs_sync(struct fs *fs)
 {
+	if (fs->read_only)
+		return 0;        /* what was replayed into memory is durable in the log */
 	if (fs->simple || !fs->threads)
 		return commit_run(fs);
 	pthread_mutex_lock(&fs->lock);
@@ -199,9 +201,38 @@ int fs_sync(struct fs *fs)
 	return r;
 }
 
+void fs_fsync_then(struct fs *fs, uint64_t ino, void (*done)(void *ctx, int result), void *ctx)
+{
+	if (fs->read_only)
+		done(ctx, 0);
+	else
+		log_sync(fs, ino, done, ctx);
+}
+
+struct waiting {
+	pthread_mutex_t mutex;
+	pthread_cond_t ended;
+	bool done;
+	int result;
+};
+
+static void waiting_ended(void *ctx, int result)
+{
+	struct waiting *w = ctx;
+	SCOPED_LOCK(&w->mutex);
+	w->done = true;
+	w->result = result;
+	pthread_cond_signal(&w->ended);
+}
+
 int fs_fsync(struct fs *fs, uint64_t ino, bool data_only)
 {
+	struct waiting w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0 };
 	(void)data_only;         /* times cost nothing more */
-	int r = log_sync(fs, ino);
-	return r == LOG_COMMIT ? fs_sync(fs) : r;
+	fs_fsync_then(fs, ino, waiting_ended, &w);
+	pthread_mutex_lock(&w.mutex);
+	while (!w.done)
+		pthread_cond_wait(&w.ended, &w.mutex);
+	pthread_mutex_unlock(&w.mutex);
+	return w.result;
 }

@@ -267,8 +267,8 @@ def make_tree(root, seed=1, files=200, big=3, xattr_bytes=5000):
 
 
 def describe_tree(root):
-    """Everything that a user can see of a tree, for comparing."""
-    seen = {}
+    """Everything that a user can see of a tree, for comparing. Of hard links, those inside the tree."""
+    links = {}
     tree = {}
     for folder, names, files in os.walk(root):
         names.sort()                     # the walk's order, which says what a hard link's first name is
@@ -279,9 +279,9 @@ def describe_tree(root):
             entry = [stat.filemode(st.st_mode), st.st_uid, st.st_gid]
             if stat.S_ISREG(st.st_mode):
                 with open(path, "rb") as f:
-                    entry += [st.st_size, st.st_nlink, st.st_mtime_ns, hashlib.file_digest(f, "sha256").hexdigest()]
-                if st.st_nlink > 1:
-                    entry.append(seen.setdefault(st.st_ino, relative))
+                    entry += [st.st_size, st.st_mtime_ns, hashlib.file_digest(f, "sha256").hexdigest()]
+                links.setdefault(st.st_ino, []).append(relative)
+                entry.append(links[st.st_ino])
             elif stat.S_ISLNK(st.st_mode):
                 entry.append(os.readlink(path))
             if not stat.S_ISLNK(st.st_mode):

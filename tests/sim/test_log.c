@@ -1,7 +1,7 @@
 /* The intent log in single scenes: what an fsync writes, and what is there after the power failed.
  *
  * Everything that was not flushed is lost at a cut (SIMCUT_DROP_ALL), so that only the log can have kept it. */
-#include "fs/format.h"
+#include "fs/log.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 
@@ -290,6 +290,174 @@ static void test_mirrors(void)
 	}
 }
 
+static void set_size(struct simfs *sim, uint64_t ino, uint64_t bytes)
+{
+	struct fs_attr attr = { .size_bytes = bytes }, after;
+	CHECK_EQ(fs_setattr(sim->fs, ino, &attr, FS_SET_SIZE, &after), 0);
+}
+
+/* A block was cut in part while the file was short or empty; then the file grew as an item of the tree, and out of it. */
+static void test_grown(void)
+{
+	for (unsigned punched = 0; punched < 2; punched++) {
+		struct simfs *sim = make(50 + punched);
+		uint64_t a = make_file(sim, "a"), b = make_file(sim, "b");
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		if (punched) {
+			CHECK_EQ(fs_fallocate(sim->fs, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 5000), 0);
+		} else {
+			set_size(sim, a, 20000);
+			set_size(sim, a, 300);
+		}
+		write_at(sim, a, 0, 1000, 1);
+		write_at(sim, a, 10000, 5000, 2);
+		write_at(sim, b, 0, 10, 3);
+		CHECK_EQ(fs_fsync(sim->fs, b, false), 0);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		lose_power(sim);
+		expect(sim, "a", 15000, 0, 1000, 1);
+		expect(sim, "a", 15000, 10000, 5000, 2);
+		simfs_free(sim);
+	}
+}
+
+/* The last block goes whole though it is not full; and the file may be small enough for the tree then. */
+static void test_cut_to_end(void)
+{
+	static const int modes[] = { FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE };
+	for (unsigned mode = 0; mode < 2; mode++) {
+		struct simfs *sim = make(60 + mode);
+		uint64_t a = make_file(sim, "a");
+		struct fs_attr before, after;
+		uint8_t bytes[5000];
+		write_at(sim, a, 0, 5000, 1);
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		CHECK_EQ(fs_fallocate(sim->fs, a, modes[mode], 4096, 904), 0);
+		CHECK_EQ(fs_getattr(sim->fs, a, &before), 0);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		lose_power(sim);
+		expect(sim, "a", 5000, 0, 4096, 1);
+		CHECK_EQ(fs_read(sim->fs, a, bytes, 904, 4096), 904);
+		CHECK(bytes_zero(bytes, 904));
+		CHECK_EQ(fs_getattr(sim->fs, a, &after), 0);
+		CHECK_EQ(after.blocks, before.blocks);
+		simfs_free(sim);
+	}
+	struct simfs *sim = make(62);
+	uint64_t a = make_file(sim, "a");
+	write_at(sim, a, 0, 5000, 1);
+	set_size(sim, a, 1000);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	CHECK_EQ(fs_fallocate(sim->fs, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1000), 0);
+	write_at(sim, a, 0, 10, 2);
+	CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	lose_power(sim);
+	expect(sim, "a", 1000, 0, 10, 2);
+	simfs_free(sim);
+}
+
+/* Nobody commits what was replayed into the memory of a read-only mount: syncs have nothing to wait for. */
+static void test_read_only(void)
+{
+	for (unsigned threads = 0; threads < 2; threads++) {
+		struct simfs *sim = make(70 + threads);
+		uint64_t a = make_file(sim, "a");
+		write_at(sim, a, 0, 50000, 1);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		simfs_close(sim, true);
+		simworld_cut(sim->world, SIMCUT_DROP_ALL);
+		sim->options.read_only = true;
+		sim->options.threads = threads ? 2 : FS_INLINE;
+		CHECK_EQ(simfs_open(sim), 0);
+		if (threads)
+			CHECK_EQ(fs_start(sim->fs), 0);
+		expect(sim, "a", 50000, 0, 50000, 1);
+		uint64_t changes = sim->world->changes;
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		CHECK_EQ(sim->events[EVENT_READ_ONLY], 0);
+		CHECK_EQ(simfs_close(sim, false), 0);
+		CHECK_EQ(sim->world->changes, changes);
+		simfs_free(sim);
+	}
+}
+
+/* A bad sector of a ring, before, in, or behind the only record: it is found on another member, or its absence is noticed. */
+static void test_bad_sector(void)
+{
+	for (unsigned absent = 0; absent <= MEMBERS; absent++)
+		for (unsigned bad = 0; bad < MEMBERS; bad++)
+			for (unsigned block = 0; block < 12; block += 1 + block) {
+				struct simfs *sim = make(80);
+				uint64_t a = make_file(sim, "a"), at = array_label(fs_array(sim->fs))->geometry.log_offset_bytes;
+				struct fs_attr attr = { 0 };
+				CHECK_EQ(fs_sync(sim->fs), 0);
+				write_at(sim, a, 0, 4096, 1);
+				CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+				simdisk_fault(sim->world->disks[bad], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+					.from_bytes = at + block * 4096, .to_bytes = at + block * 4096 + 4096 });
+				if (absent < MEMBERS)
+					sim->left_out[absent] = true;
+				CHECK_EQ(simfs_crash(sim, SIMCUT_DROP_ALL), 0);
+				CHECK_EQ(fs_lookup(sim->fs, OBJECT_ROOT, "a", &attr), 0);
+				CHECK(attr.size_bytes == 4096 || fs_read_only(sim->fs));
+				/* What is no part of the record, or on no member that is needed, keeps nobody from it. */
+				if (absent == MEMBERS || block >= 2)
+					CHECK(attr.size_bytes == 4096 && !fs_read_only(sim->fs));
+				simfs_free(sim);
+			}
+}
+
+/* The old log ends with the replay, also if memory was so short that a commit came after the last record. */
+static void test_old_log_ends(void)
+{
+	struct simfs *sim = make(90);
+	uint64_t a = make_file(sim, "a");
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		write_at(sim, a, 0, 4096, i);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+	}
+	sim->options.dirty_bytes = 1;
+	CHECK_EQ(simfs_crash(sim, SIMCUT_DROP_ALL), 0);
+	expect(sim, "a", 4096, 0, 4096, 2);
+	CHECK(sim->fs->log->own && !sim->fs->log->found);
+	struct mount_id mount = array_mount(fs_array(sim->fs));
+	CHECK(!memcmp(sim->fs->root_body.log_mount, mount.b, sizeof mount.b));
+	CHECK_EQ(le64_get(sim->fs->root_body.log_offset_bytes), 0);
+	simfs_free(sim);
+}
+
+/* The first record, or one in the middle, is damaged, and fsck's way of opening makes the filesystem writable again. */
+static void test_repaired(void)
+{
+	for (unsigned record = 0; record < 2; record++) {
+		struct simfs *sim = make(95 + record);
+		uint64_t a = make_file(sim, "a"), at = array_label(fs_array(sim->fs))->geometry.log_offset_bytes;
+		CHECK_EQ(fs_sync(sim->fs), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			write_at(sim, a, i * 4096, 4096, i);
+			CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		}
+		for (unsigned i = 0; i < MEMBERS; i++)
+			simdisk_flip(sim->world->disks[i], at + record * 8192 + 5000, 0x10);
+		CHECK_EQ(simfs_crash(sim, SIMCUT_KEEP_ALL), 0);
+		CHECK(fs_read_only(sim->fs));
+		CHECK_EQ(simfs_close(sim, false), 0);
+		sim->options.repair = true;
+		CHECK_EQ(simfs_open(sim), 0);
+		CHECK_EQ(simfs_close(sim, false), 0);
+		sim->options.repair = false;
+		CHECK_EQ(simfs_open(sim), 0);
+		CHECK(!fs_read_only(sim->fs));
+		write_at(sim, a, 0, 4096, 9);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		lose_power(sim);
+		expect(sim, "a", 4096, 0, 4096, 9);
+		simfs_free(sim);
+	}
+}
+
 /* The record in the middle is damaged on both mirrors: what is behind it cannot be had, and that is said. */
 static void test_damage(void)
 {
@@ -321,6 +489,12 @@ int main(void)
 	test_ranges();
 	test_full();
 	test_mirrors();
+	test_grown();
+	test_cut_to_end();
+	test_read_only();
+	test_bad_sector();
+	test_old_log_ends();
+	test_repaired();
 	test_damage();
 	return CHECK_DONE();
 }
