@@ -2,8 +2,7 @@
  *
  * A record holds all changes of the open transaction that no record before it holds (fs/changes.h), as they stand at one
  * moment between two operations: changed items of all objects, and data of those objects whose fsync is waited for.  It is
- * sealed, chained to its predecessor by that one's tag, and written to the same place of two members' log rings, which are
- * then flushed.  A root names the first record that it does not contain (mount, sequence, tag of the predecessor).
+ * sealed, chained to its predecessor by that one's tag, and written durably to the same place of two members' log rings.  A root names the first record that it does not contain (mount, sequence, tag of the predecessor).
  *
  *  L1  Records belong to one transaction, the open one.  While a commit is in flight no record is made: who calls fsync then
  *      waits for that commit first.  So a record's changes are never in a root that names it as not contained, and the reverse.

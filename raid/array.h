@@ -157,7 +157,7 @@ uint64_t array_log_bytes(const struct array *array);     /* of a ring: a multipl
 int array_log_mirrors(struct array *array, unsigned turn, unsigned ret_members[LOG_MIRRORS]);
 /* Are both still in sync, and may be written? */
 bool array_log_mirrors_work(struct array *array, const unsigned members[LOG_MIRRORS]);
-/* Writes the first `bytes` of `buf` to both rings at `offset_bytes`, and flushes both: durable on both, or -EIO; a mirror that fails is dropped
+/* Writes the first `bytes` of `buf` to both rings at `offset_bytes`: durable on both, or -EIO; a mirror that fails is dropped
  * (or the array turns read-only).  After a failure `buf` must not be changed any more: unref it. */
 int array_log_write(struct array *array, const unsigned members[LOG_MIRRORS], uint64_t offset_bytes, struct iobuf *buf, size_t bytes);
 /* Reads from the ring of one member, whatever its state: 0, -ENOENT (absent), -EIO, -ETIMEDOUT. */

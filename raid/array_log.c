@@ -32,35 +32,24 @@ bool array_log_mirrors_work(struct array *array, const unsigned members[LOG_MIRR
 	return work;
 }
 
-static int run_on_mirrors(struct array *array, const unsigned members[LOG_MIRRORS], struct disk_io ios[LOG_MIRRORS], const char *what)
-{
-	int result = 0;
-
-	disk_run(ios, LOG_MIRRORS, array->io_timeout_ms);
-	for (unsigned i = 0; i < LOG_MIRRORS; i++)
-		if (ios[i].result) {
-			member_write_failed(array, members[i], ios[i].result, what);
-			result = -EIO;
-		}
-	return result;
-}
-
 int array_log_write(struct array *array, const unsigned members[LOG_MIRRORS], uint64_t offset_bytes, struct iobuf *buf, size_t bytes)
 {
 	const struct geometry *g = &array->config->geometry;
 	struct iovec iov = { buf->data, bytes };
 	struct disk_io ios[LOG_MIRRORS];
+	int result = 0;
 
 	assert(offset_bytes <= g->log_bytes && bytes <= g->log_bytes - offset_bytes && bytes <= buf->bytes);
 	for (unsigned i = 0; i < LOG_MIRRORS; i++)
-		ios[i] = (struct disk_io){ .op = DISK_WRITE, .disk = atomic_load(&array->members[members[i]].disk),
+		ios[i] = (struct disk_io){ .op = DISK_WRITE, .durable = true, .disk = atomic_load(&array->members[members[i]].disk),
 			.offset_bytes = g->log_offset_bytes + offset_bytes, .length_bytes = bytes, .iov = &iov, .iov_count = 1, .hold = buf };
-	int r = run_on_mirrors(array, members, ios, "a write to the intent log");
-	if (r < 0)
-		return r;
+	disk_run(ios, LOG_MIRRORS, array->io_timeout_ms);
 	for (unsigned i = 0; i < LOG_MIRRORS; i++)
-		ios[i] = (struct disk_io){ .op = DISK_FLUSH, .disk = atomic_load(&array->members[members[i]].disk) };
-	return run_on_mirrors(array, members, ios, "a flush of the intent log");
+		if (ios[i].result) {
+			member_write_failed(array, members[i], ios[i].result, "a write to the intent log");
+			result = -EIO;
+		}
+	return result;
 }
 
 uint64_t array_log_bytes(const struct array *array) { return array->config->geometry.log_bytes; }

@@ -9,7 +9,8 @@
  * without an error.  Before that, after a loss of power, any 512-byte sector of it may be old or
  * new, independently of all others and of the order of writes.  What a failed write or flush leaves
  * behind is unknown, and a failed flush must not be retried: the kernel may have forgotten the
- * pages that it could not write.  A discard leaves unspecified content.
+ * pages that it could not write.  A write with `durable` set is durable once it has ended without an error, as if a flush
+ * had followed that is about it alone (RWF_DSYNC, pwritev2(2)).  A discard leaves unspecified content.
  *
  * Time limits: an operation that does not come back in time gets -ETIMEDOUT, but the kernel may
  * still carry it out at any later time.  Until it comes back it is an orphan: the disk keeps a
@@ -43,6 +44,7 @@ struct disk_io {
 	uint64_t length_bytes;    /* not 0, but for a flush */
 	const struct iovec *iov;  /* read, write: pieces inside hold->data that sum up to length_bytes; the array */
 	unsigned iov_count;       /* itself is needed during disk_run only; any count is fine */
+	bool durable;             /* write: see above */
 	struct iobuf *hold;       /* read, write: borrowed; referenced by the disk if it becomes an orphan */
 	int result;               /* out: 0 or -errno; short transfers are continued, beyond the end is -EIO */
 };

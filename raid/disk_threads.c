@@ -34,6 +34,7 @@ struct job {
 	enum job_state state;
 	struct batch *batch;      /* NULL: an orphan */
 	enum disk_op op;
+	bool durable;
 	struct disk *disk;
 	uint64_t offset_bytes, length_bytes;
 	struct iobuf *hold;
@@ -60,7 +61,8 @@ static int transfer(const struct job *job)
 		unsigned count;
 		const struct iovec *iov = disk_cursor_next(&cursor, job->iov, job->iov_count, &partial, &count);
 		off_t at = (off_t)(job->offset_bytes + cursor.done_bytes);
-		ssize_t n = job->op == DISK_READ ? preadv(job->disk->fd, iov, (int)count, at) : pwritev(job->disk->fd, iov, (int)count, at);
+		ssize_t n = job->op == DISK_READ ? preadv(job->disk->fd, iov, (int)count, at)
+			: pwritev2(job->disk->fd, iov, (int)count, at, job->durable ? RWF_DSYNC : 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -170,7 +172,7 @@ static struct job *job_new(const struct disk_io *io, struct batch *batch)
 	struct job *job = malloc(sizeof(*job) + iov_count * sizeof(struct iovec));
 	if (!job)
 		return NULL;
-	*job = (struct job){ .state = JOB_QUEUED, .batch = batch, .op = io->op, .disk = io->disk, .offset_bytes = io->offset_bytes,
+	*job = (struct job){ .state = JOB_QUEUED, .batch = batch, .op = io->op, .durable = io->durable, .disk = io->disk, .offset_bytes = io->offset_bytes,
 		.length_bytes = io->length_bytes, .hold = io->hold, .iov_count = iov_count };
 	list_init(&job->entry);
 	if (iov_count > 0)

@@ -179,6 +179,8 @@ static void queue_slot(struct ring *ring, unsigned index)
 			io_uring_prep_readv(sqe, io->disk->fd, iov, count, at);
 		else
 			io_uring_prep_writev(sqe, io->disk->fd, iov, count, at);
+		if (io->durable)
+			sqe->rw_flags = RWF_DSYNC;
 	}
 	if (io->disk->may_block)
 		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);

@@ -23,7 +23,7 @@
 #define RING_SLOTS_SMALL 16u
 #define RING_SLOTS_MAX 4096u
 #define SMALL_MEMBER_BYTES (UINT64_C(64) << 20)
-#define LOG_SHARE 256u
+#define LOG_SHARE 64u              /* of the smallest member: a full log forces a commit, in which nobody is served */
 #define LOG_MIN_BYTES (UINT64_C(256) << 10)
 #define LOG_MAX_BYTES (UINT64_C(64) << 20)
 #define DATA_ALIGN_MAX_BYTES (UINT64_C(1) << 20)

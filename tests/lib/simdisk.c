@@ -60,16 +60,19 @@ static void add_unflushed(struct simdisk *sim, uint64_t offset_bytes, uint64_t l
 	sim->unflushed_count++;
 }
 
+static void drop_one(struct simdisk *sim, struct unflushed *w)
+{
+	list_remove(&w->entry);
+	for (unsigned i = 0; i < w->chunk_count; i++)
+		simchunk_unref(w->chunks[i]);
+	free(w);
+	sim->unflushed_count--;
+}
+
 static void drop_unflushed(struct simdisk *sim)
 {
-	while (!list_empty(&sim->unflushed)) {
-		struct unflushed *w = container_of(sim->unflushed.next, struct unflushed, entry);
-		list_remove(&w->entry);
-		for (unsigned i = 0; i < w->chunk_count; i++)
-			simchunk_unref(w->chunks[i]);
-		free(w);
-	}
-	sim->unflushed_count = 0;
+	while (!list_empty(&sim->unflushed))
+		drop_one(sim, container_of(sim->unflushed.next, struct unflushed, entry));
 }
 
 static void make_durable(struct simdisk *sim)
@@ -103,6 +106,19 @@ static void keep_sectors(struct simdisk *sim, const struct unflushed *w, uint64_
 static uint64_t sectors_of(const struct unflushed *w)
 {
 	return w->length_bytes / SIM_SECTOR_BYTES;
+}
+
+/* What was written to the range is durable, and all else as it was. */
+static void settle_range(struct simdisk *sim, uint64_t offset_bytes, uint64_t bytes)
+{
+	for (struct list *e = sim->unflushed.next, *next; e != &sim->unflushed; e = next) {
+		struct unflushed *w = container_of(e, struct unflushed, entry);
+		next = e->next;
+		if (w->offset_bytes >= offset_bytes + bytes || w->offset_bytes + w->length_bytes <= offset_bytes)
+			continue;
+		keep_sectors(sim, w, 0, w->length_bytes / SIM_SECTOR_BYTES);
+		drop_one(sim, w);
+	}
 }
 
 /* Kept, dropped, a prefix, or any subset of its sectors. */
@@ -330,6 +346,10 @@ static void perform(struct simdisk *sim, const struct disk_io *io, uint64_t offs
 		break;
 	case DISK_WRITE:
 		do_write(sim, io, offset_bytes, fault);
+		if (io->durable) {
+			settle_range(sim, offset_bytes, io->length_bytes);
+			sim->stats.durable_writes++;
+		}
 		break;
 	case DISK_FLUSH:
 		make_durable(sim);
@@ -435,7 +455,7 @@ static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
 				tell_of_cut(world, ios, count, start, i);
 			else
 				world->same_cuts++;
-			told = io->op == DISK_WRITE;
+			told = io->op == DISK_WRITE && !io->durable;
 		}
 		io->result = run_one(world, io, was_off);
 	}

@@ -56,6 +56,7 @@ struct simfault {
 
 struct simstats {
 	uint64_t reads, writes, flushes, discards;   /* that reached the disk */
+	uint64_t durable_writes;                     /* of the writes */
 	uint64_t read_bytes, written_bytes;
 };
 

@@ -82,7 +82,7 @@ static uint64_t written_bytes(struct simfs *sim, unsigned *ret_members, uint64_t
 		struct simstats now = simdisk_stats(sim->world->disks[i]);
 		sum += now.written_bytes - before[i].written_bytes;
 		*ret_members += now.written_bytes > before[i].written_bytes;
-		*ret_flushes += now.flushes - before[i].flushes;
+		*ret_flushes += now.flushes - before[i].flushes + now.durable_writes - before[i].durable_writes;
 		before[i] = now;
 	}
 	return sum;

@@ -94,8 +94,8 @@ static void test_scatter(const char *path, enum disk_engine engine, unsigned iov
 	fill(out->data, bytes, iov_count + engine);
 	for (unsigned i = 0; i < iov_count; i++)
 		iov[i] = (struct iovec){ out->data + (size_t)(iov_count - 1 - i) * 4096, 4096 };
-	struct disk_io io = { .op = DISK_WRITE, .disk = disk, .offset_bytes = 8192, .length_bytes = bytes, .iov = iov,
-		.iov_count = iov_count, .hold = out };
+	struct disk_io io = { .op = DISK_WRITE, .durable = iov_count % 2, .disk = disk, .offset_bytes = 8192, .length_bytes = bytes,
+		.iov = iov, .iov_count = iov_count, .hold = out };
 	disk_run(&io, 1, 10000);
 	CHECK_EQ(io.result, 0);
 	CHECK_EQ(disk_flush(disk), 0);
@@ -122,7 +122,7 @@ static void test_many_ios(enum disk_engine engine)
 		struct iobuf *buf = round ? in : out;
 		for (unsigned i = 0; i < IOS; i++) {
 			iov[i] = (struct iovec){ buf->data + i * 4096, 4096 };
-			ios[i] = (struct disk_io){ .op = round ? DISK_READ : DISK_WRITE, .disk = disks[i % 3], .offset_bytes = i / 3 * 8192,
+			ios[i] = (struct disk_io){ .op = round ? DISK_READ : DISK_WRITE, .durable = !round && i % 5 == 0, .disk = disks[i % 3], .offset_bytes = i / 3 * 8192,
 				.length_bytes = 4096, .iov = &iov[i], .iov_count = 1, .hold = buf };
 			if (i % 100 == 99)
 				ios[i] = (struct disk_io){ .op = DISK_FLUSH, .disk = disks[i % 3] };

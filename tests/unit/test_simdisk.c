@@ -84,6 +84,31 @@ static void test_cut_policies(void)
 	simworld_free(world);
 }
 
+/* A durable write stays, without what was written elsewhere; where an older one lies below it, the durable one is on top. */
+static void test_durable(void)
+{
+	struct simworld *world = simworld_new(2);
+	struct simdisk *sim = simworld_add(world, 8 * MIB);
+	struct disk *disk = simdisk_open(sim);
+	struct iobuf *buf = iobuf_new(8192);
+	struct iovec iov = { buf->data, 8192 };
+	struct disk_io io = { .op = DISK_WRITE, .durable = true, .disk = disk, .offset_bytes = 4096, .length_bytes = 8192, .iov = &iov,
+		.iov_count = 1, .hold = buf };
+	CHECK_EQ(put(disk, 0, 1, 8192), 0);
+	CHECK_EQ(put(disk, 65536, 2, 4096), 0);
+	memset(buf->data, 3, 8192);
+	disk_run(&io, 1, 1000);
+	CHECK_EQ(io.result, 0);
+	CHECK_EQ(simdisk_stats(sim).durable_writes, 1);
+	CHECK_EQ(simdisk_unflushed(sim), 1);
+	disk_close(disk);
+	simworld_cut(world, SIMCUT_DROP_ALL);
+	CHECK_EQ(filled(sim, 4096, 8192), 3);
+	CHECK_EQ(filled(sim, 65536, 4096), 0);
+	iobuf_unref(buf);
+	simworld_free(world);
+}
+
 static void test_cut_chosen(void)
 {
 	struct simworld *world = simworld_new(3);
@@ -349,6 +374,7 @@ int main(void)
 {
 	test_storage();
 	test_cut_policies();
+	test_durable();
 	test_cut_chosen();
 	test_cut_random();
 	test_cut_at();
