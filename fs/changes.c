@@ -305,27 +305,22 @@ const struct key *changes_key_at(const struct changes *c, size_t i) { return &c-
 size_t changes_object_count(const struct changes *c) { return c->object_count; }
 struct changed *changes_object_at(struct changes *c, size_t i) { return &c->objects[i]; }
 
-void changes_forget(struct changes *c, bool (*stays)(void *ctx, const struct key *key), void *ctx)
+void changes_forget(struct changes *c)
 {
-	size_t keys = 0, objects = 0;
-	for (size_t i = 0; i < c->key_count; i++)
-		if (stays(ctx, &c->keys[i]))
-			c->keys[keys++] = c->keys[i];
-	c->key_count = keys;
+	size_t objects = 0;
+	c->key_count = 0;
 	for (size_t i = 0; i < c->object_count; i++) {
 		struct changed *changed = &c->objects[i];
 		if (changed->whole)
 			changed->data.count = 0;
 		changed->whole = false;
 		changed->forced.count = changed->cuts.count = changed->reserved.count = 0;
-		if (changed->data.count) {
+		if (changed->data.count)
 			c->objects[objects++] = *changed;
-			continue;
-		}
-		changed_free(changed);
+		else
+			changed_free(changed);
 	}
 	c->object_count = objects;
-	/* An inode whose size is logged in part only stays noted, and its object with it: it has data. */
 	if (!enter_all(c))
 		lose(c);
 }

@@ -30,6 +30,7 @@ struct changed {
 	uint64_t object;
 	struct ranges data, forced, cuts, reserved;
 	bool whole;
+	bool partial;                    /* the log has its inode with a smaller size, since data is missing there */
 	uint64_t covered_bytes;          /* meaningful while `data` is not empty */
 };
 
@@ -62,8 +63,7 @@ size_t changes_object_count(const struct changes *changes);
 struct changed *changes_object_at(struct changes *changes, size_t i);
 /* The object's notes, or NULL. */
 struct changed *changes_find(struct changes *changes, uint64_t object);
-/* Forgets what was logged: all keys but those for which `stays` says yes; all cuts, reserved and forced ranges; the data of
- * objects that are `whole`. */
-void changes_forget(struct changes *changes, bool (*stays)(void *ctx, const struct key *key), void *ctx);
+/* Forgets what was logged: all keys, cuts, reserved and forced ranges, and the data of objects that are `whole`. */
+void changes_forget(struct changes *changes);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* Ranges of blocks to be removed from the tree before the new records are put. */
 struct removals {
@@ -196,13 +197,17 @@ static void note_cut(struct changes *changes, const struct data_edit *edit, uint
 		}
 }
 
-static void note_change(struct fs *fs, const struct data_edit *edit, uint64_t size_bytes)
+static void note_change(struct fs *fs, const struct data_edit *edit, const struct inode *inode)
 {
+	struct changes *changes = fs->open->changes;
 	if (edit->source)
-		changes_data(fs->open->changes, edit->ino, size_bytes, edit->start_bytes / BLOCK_BYTES,
+		changes_data(changes, edit->ino, inode->size_bytes, edit->start_bytes / BLOCK_BYTES,
 			(edit->end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES);
 	else
-		note_cut(fs->open->changes, edit, size_bytes);
+		note_cut(changes, edit, inode->size_bytes);
+	/* Long xattrs and symlinks: nobody can wait for their data by itself. */
+	if (!S_ISREG(inode->mode))
+		changes_force_whole(changes, edit->ino);
 }
 
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)
@@ -221,6 +226,6 @@ int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode)
 	if (r == 0)
 		r = change(fs, edit, inode, &ranges);
 	if (r == 0)
-		note_change(fs, edit, inode->size_bytes);
+		note_change(fs, edit, inode);
 	return r;
 }

@@ -81,6 +81,18 @@ static void add_ranges(struct making *m, enum log_kind kind)
 	}
 }
 
+/* Gives the inode the size that the log may say, and remembers it: so the same comes out when the record is made once more. */
+static void limit_size(struct making *m, uint64_t object, struct inode_item *inode)
+{
+	struct changed *changed = changes_find(m->changes, object);
+	uint64_t size_bytes = le64_get(inode->size_bytes), logged_bytes = logged_size(changed, size_bytes);
+	inode->size_bytes = le64_put(logged_bytes);
+	if (changed) {
+		changed->covered_bytes = logged_bytes;
+		changed->partial = logged_bytes < size_bytes;
+	}
+}
+
 /* Deletions, or items that are there. */
 static int add_items(struct making *m, bool there)
 {
@@ -95,10 +107,8 @@ static int add_items(struct making *m, bool there)
 		void *value = log_add(&m->writer, there ? LOG_ITEM : LOG_DELETE, key, 0, there ? item.bytes : 0);
 		if (value && there)
 			memcpy(value, item.value, item.bytes);
-		if (value && there && key->type == ITEM_INODE) {
-			struct inode_item *inode = value;
-			inode->size_bytes = le64_put(logged_size(changes_find(m->changes, key->object), le64_get(inode->size_bytes)));
-		}
+		if (value && there && key->type == ITEM_INODE)
+			limit_size(m, key->object, value);
 	}
 	return 0;
 }
@@ -147,7 +157,7 @@ static int add_all_data(struct making *m)
 	for (size_t i = 0; i < changes_object_count(m->changes) && !m->writer.full; i++) {
 		struct changed *changed = changes_object_at(m->changes, i);
 		struct inode inode;
-		if (!changed->data.count && !changed->forced.count)
+		if (!changed->forced.count && !(changed->whole && changed->data.count))
 			continue;
 		int r = load_inode(m, changed->object, &inode);
 		if (r == -ENOENT)
@@ -163,9 +173,9 @@ static int add_all_data(struct making *m)
 	return 0;
 }
 
-/* Data of the files that are waited for must be in it, and all of what is no regular file.  Who waits for the root directory waits
- * for all: on a mount that is not told of syncfs, this is how to ask for it. */
-static int mark_whole(struct making *m)
+/* Data of the files that are waited for must be in it, and then their inodes' full sizes.  Who waits for the root directory waits for
+ * all: on a mount that is not told of syncfs, this is how to ask for it. */
+static void mark_whole(struct making *m)
 {
 	bool all = false;
 	for (const struct log_waiter *w = m->fs->log->waiters; w; w = w->next) {
@@ -175,59 +185,29 @@ static int mark_whole(struct making *m)
 	}
 	for (size_t i = 0; i < changes_object_count(m->changes); i++) {
 		struct changed *changed = changes_object_at(m->changes, i);
-		struct inode inode;
-		if (changed->whole || (!changed->data.count && !changed->forced.count))
-			continue;
-		int r = load_inode(m, changed->object, &inode);
-		if (r < 0 && r != -ENOENT)
-			return r;
-		changed->whole = all || r == -ENOENT || !S_ISREG(inode.mode);
+		struct key key = key_make(changed->object, ITEM_INODE, 0);
+		changed->whole |= all;
+		if (changed->whole && changed->partial)
+			changes_key(m->changes, &key);
 	}
-	return 0;
 }
 
-/* The record of all that was noted. Lock held; may TREE_MISS; changes nothing but what is `whole`.  NEEDS_COMMIT: it does not fit. */
+/* The record of all that was noted. Lock held; may TREE_MISS, and be made once more. NEEDS_COMMIT: it does not fit. */
 static int make_record(struct making *m, uint64_t room_bytes)
 {
 	struct log *log = m->fs->log;
 	log_begin(&m->writer, log->buf->data, room_bytes < LOG_RECORD_BYTES_MAX ? room_bytes : LOG_RECORD_BYTES_MAX);
-	int r = mark_whole(m);
+	mark_whole(m);
+	if (changes_lost(m->changes))
+		return NEEDS_COMMIT;
 	add_ranges(m, LOG_CUT);
-	if (r == 0)
-		r = add_items(m, false);
+	int r = add_items(m, false);
 	if (r == 0)
 		r = add_items(m, true);
 	add_ranges(m, LOG_RESERVE);
 	if (r == 0)
 		r = add_all_data(m);
 	return r == 0 && m->writer.full ? NEEDS_COMMIT : r;
-}
-
-/* An inode whose size was logged in part only stays noted. */
-static bool key_stays(void *ctx, const struct key *key)
-{
-	struct making *m = ctx;
-	struct inode inode;
-	if (key->type != ITEM_INODE || load_inode(m, key->object, &inode) < 0)
-		return false;
-	return logged_size(changes_find(m->changes, key->object), inode.size_bytes) < inode.size_bytes;
-}
-
-/* What stays unlogged keeps the size that it does not touch. */
-static int note_covered(struct making *m)
-{
-	for (size_t i = 0; i < changes_object_count(m->changes); i++) {
-		struct changed *changed = changes_object_at(m->changes, i);
-		struct inode inode;
-		if (changed->whole || !changed->data.count)
-			continue;
-		int r = load_inode(m, changed->object, &inode);
-		if (r < 0 && r != -ENOENT)
-			return r;
-		if (r == 0)
-			changed->covered_bytes = logged_size(changed, inode.size_bytes);
-	}
-	return 0;
 }
 
 /* ---- Writing it ---- */
@@ -299,8 +279,6 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 			r = get_ready(fs);
 		if (r == 0)
 			r = make_record(&m, left_bytes);
-		if (r == 0)
-			r = note_covered(&m);
 	} while (op_retry(&op, &r));
 	*ret_served = log->waiters;
 	log->waiters = NULL;
@@ -308,7 +286,7 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 		return 0;
 	if (r != 0)
 		return NEEDS_COMMIT;
-	changes_forget(m.changes, key_stays, &m);
+	changes_forget(m.changes);
 	return seal_and_write(&m);
 }
 

@@ -143,8 +143,10 @@ static int put_target(struct fs *fs, const struct make *make, struct inode *chil
 	int r = record_put(fs, record);
 	record_unref(fs, record);
 	child->blocks = 1;
-	if (r == 0)
+	if (r == 0) {
 		changes_data(fs->open->changes, child->ino, 0, 0, 1);
+		changes_force_whole(fs->open->changes, child->ino);
+	}
 	return r;
 }
 

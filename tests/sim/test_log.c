@@ -136,6 +136,33 @@ static void test_others(void)
 	simfs_free(sim);
 }
 
+/* What nobody syncs is not logged with every record again; and a size that was held back comes with the data. */
+static void test_partial(void)
+{
+	struct simfs *sim = make(41);
+	uint64_t flushes, bytes = 0, files[40], a = make_file(sim, "a");
+	unsigned members;
+	char name[8];
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof name, "f%u", i);
+		files[i] = make_file(sim, name);
+		write_at(sim, files[i], 0, 5000, i);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		write_at(sim, a, i * 4096, 4096, i);
+		written_bytes(sim, &members, &flushes);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		bytes = written_bytes(sim, &members, &flushes);
+	}
+	CHECK_EQ(bytes, 2 * 8192);
+	CHECK_EQ(fs_fsync(sim->fs, files[7], false), 0);
+	lose_power(sim);
+	expect(sim, "a", 16384, 0, 4096, 0);
+	expect(sim, "f7", 5000, 0, 5000, 7);
+	expect(sim, "f8", 0, 0, 0, 0);
+	simfs_free(sim);
+}
+
 /* A file that was synced while it was small keeps that when it grows and another one is synced. */
 static void test_uninline(void)
 {
@@ -482,6 +509,7 @@ int main(void)
 {
 	test_cost();
 	test_others();
+	test_partial();
 	test_uninline();
 	test_truncate();
 	test_replace();
