@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Not an errno: only a commit makes this durable. */
 #define NEEDS_COMMIT 1
@@ -254,8 +253,6 @@ static int seal_and_write(struct making *m)
 		return NEEDS_COMMIT;
 	}
 	log->flushed = place.sequence;
-	log->records++;
-	log->bytes += m->writer.used_bytes;
 	return 0;
 }
 

@@ -43,7 +43,6 @@ struct log {
 	bool has_mirrors;
 	unsigned mirrors[LOG_MIRRORS];
 	struct iobuf *buf;
-	uint64_t records, bytes;         /* written by this mount: for status and tests */
 };
 
 int log_init(struct fs *fs);

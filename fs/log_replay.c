@@ -109,7 +109,7 @@ int log_find(struct fs *fs)
 	return r < 0 ? r : 0;
 }
 
-static int apply_all(struct fs *fs, struct log_chain *chain)
+static int apply_all(struct fs *fs, struct log_chain *chain, uint64_t *ret_records)
 {
 	struct log *log = fs->log;
 	int more;
@@ -119,7 +119,7 @@ static int apply_all(struct fs *fs, struct log_chain *chain)
 			return r;
 		log->next = chain->next;
 		log->at_bytes = chain->at_bytes;
-		log->records++;
+		++*ret_records;
 		if (!fs->read_only && fs_dirty_bytes(fs) > fs->options.dirty_bytes) {
 			r = commit_run(fs);
 			if (r < 0)
@@ -133,22 +133,22 @@ int log_replay(struct fs *fs, bool *ret_damaged)
 {
 	struct log *log = fs->log;
 	struct log_chain chain;
+	uint64_t records = 0;
 	int r = log->found ? log_chain_begin(fs, &fs->root_body, &chain) : 0;
 	if (!log->found || r < 0)
 		return r;
 	log->replaying = true;
 	log->next = chain.next;
 	log->at_bytes = chain.at_bytes;
-	r = apply_all(fs, &chain);
+	r = apply_all(fs, &chain, &records);
 	log->replaying = false;
 	*ret_damaged = chain.damaged;
 	log_chain_end(&chain);
 	if (r < 0)
 		return r;
-	if (log->records)
+	if (records && !*ret_damaged)
 		event_report(&fs->options.events, EVENT_WARNING, -1, "The array was not unmounted: %llu records of its intent log were replayed, "
-			"nothing that was synced is lost.", (unsigned long long)log->records);
-	log->records = 0;
+			"nothing that was synced is lost.", (unsigned long long)records);
 	if (fs->read_only)
 		return 0;
 	/* Even if a commit came after the last record: only this one ends the old log. */

@@ -1,6 +1,7 @@
 /* The intent log in single scenes: what an fsync writes, and what is there after the power failed.
  *
  * Everything that was not flushed is lost at a cut (SIMCUT_DROP_ALL), so that only the log can have kept it. */
+#include "fs/check.h"
 #include "fs/log.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
@@ -485,6 +486,43 @@ static void test_repaired(void)
 	}
 }
 
+/* Going back to an older root is cut off at each write: either it is done, or what was logged behind the newest is there. */
+static void test_revert(void)
+{
+	struct simfs *base = make(99);
+	uint64_t a = make_file(base, "a"), older, cuts = 0, kept = 0;
+	CHECK_EQ(fs_sync(base->fs), 0);
+	older = fs_generation(base->fs);
+	write_at(base, a, 0, 4096, 1);
+	CHECK_EQ(fs_sync(base->fs), 0);
+	write_at(base, a, 4096, 4096, 2);
+	CHECK_EQ(fs_fsync(base->fs, a, false), 0);
+	CHECK_EQ(simfs_close(base, true), 0);
+	simworld_cut(base->world, SIMCUT_DROP_ALL);
+	for (bool done = false; !done; cuts++) {
+		struct simfs *sim = simfs_clone(base);
+		struct fs_attr attr = { 0 };
+		sim->options.root_generation = older;
+		CHECK_EQ(simfs_open(sim), 0);
+		sim->world->cut_at_change = sim->world->changes + cuts;
+		done = fs_revert(sim->fs) == 0;
+		simfs_close(sim, true);
+		simworld_cut(sim->world, SIMCUT_DROP_ALL);
+		sim->options.root_generation = 0;
+		CHECK_EQ(simfs_open(sim), 0);
+		CHECK_EQ(fs_lookup(sim->fs, OBJECT_ROOT, "a", &attr), 0);
+		CHECK(attr.size_bytes == 8192 || attr.size_bytes == 0);
+		CHECK(!done || attr.size_bytes == 0);
+		if (attr.size_bytes) {
+			expect(sim, "a", 8192, 4096, 4096, 2);
+			kept++;
+		}
+		simfs_free(sim);
+	}
+	CHECK(cuts > 5 && kept > 5);
+	simfs_free(base);
+}
+
 /* The record in the middle is damaged on both mirrors: what is behind it cannot be had, and that is said. */
 static void test_damage(void)
 {
@@ -501,6 +539,7 @@ static void test_damage(void)
 	CHECK_EQ(simfs_crash(sim, SIMCUT_KEEP_ALL), 0);
 	CHECK(fs_read_only(sim->fs));
 	CHECK_EQ(sim->events[EVENT_READ_ONLY], 1);
+	CHECK_EQ(sim->events[EVENT_WARNING], 0);         /* that nothing is lost would not be true */
 	expect(sim, "a", 4096, 0, 4096, 0);
 	simfs_free(sim);
 }
@@ -523,6 +562,7 @@ int main(void)
 	test_bad_sector();
 	test_old_log_ends();
 	test_repaired();
+	test_revert();
 	test_damage();
 	return CHECK_DONE();
 }
