@@ -58,12 +58,10 @@ int edit_init(struct data_edit *edit)
 		uint64_t from = unit * UNIT_BYTES, to = from + UNIT_BYTES;
 		from = from > edit->start_bytes ? from : edit->start_bytes;
 		to = to < edit->end_bytes ? to : edit->end_bytes;
-		uint64_t block = from / BLOCK_BYTES, blocks = (to + BLOCK_BYTES - 1) / BLOCK_BYTES - block;
-		struct record *record = record_new(edit->ino, block, (unsigned)blocks, false);
+		struct record *record = record_new_of(edit->ino, from, edit->source + (from - edit->start_bytes), to - from);
 		if (!record)
 			return -ENOMEM;
 		edit->fresh[unit - first_unit(edit)] = record;
-		memcpy(record_data(record) + from % BLOCK_BYTES, edit->source + (from - edit->start_bytes), to - from);
 	}
 	return 0;
 }

@@ -20,12 +20,26 @@ struct batch {
 	uint8_t *to;                     /* for start_bytes on */
 	bool is_inline;                  /* the bytes are there already */
 	unsigned record_count, place_count;
+	unsigned room;                   /* of each list: one for each block that a batch can touch */
 	struct store_pin pin;
 	bool pinned;
-	struct record *records[READ_BATCH_BLOCKS];
-	struct record_place places[READ_BATCH_BLOCKS];
-	void *bufs[READ_BATCH_BLOCKS];
+	struct record **records;
+	void **bufs;
+	struct record_place places[];    /* then the other two lists: as long as the read needs them, since most are short */
 };
+
+static struct batch *batch_new(uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
+{
+	uint64_t blocks = (end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES - start_bytes / BLOCK_BYTES;
+	unsigned room = (unsigned)(blocks < READ_BATCH_BLOCKS + 1 ? blocks : READ_BATCH_BLOCKS + 1);
+	struct batch *batch = malloc(sizeof *batch + room * (sizeof batch->places[0] + sizeof batch->records[0] + sizeof batch->bufs[0]));
+	if (!batch)
+		return NULL;
+	*batch = (struct batch){ .ino = ino, .room_end_bytes = end_bytes, .room = room };
+	batch->records = (struct record **)(batch->places + room);
+	batch->bufs = (void **)(batch->records + room);
+	return batch;
+}
 
 static void batch_reset(struct fs *fs, struct batch *batch)
 {
@@ -40,7 +54,7 @@ static int collect_extent(struct fs *fs, struct batch *batch, const struct exten
 	if (extent->kind == EXTENT_RESERVED)
 		return 0;
 	if (extent->kind == EXTENT_DIRTY) {
-		if (batch->record_count == READ_BATCH_BLOCKS)
+		if (batch->record_count == batch->room)
 			return data_unclean(fs, batch->ino, extent->block, "extents overlap");
 		batch->records[batch->record_count++] = record_ref(record_of(&extent->item));
 		return 0;
@@ -49,7 +63,7 @@ static int collect_extent(struct fs *fs, struct batch *batch, const struct exten
 	to = to < extent->block + extent->blocks ? to : extent->block + extent->blocks;
 	while (from < to) {
 		struct record_place *place = &batch->places[batch->place_count];
-		if (batch->place_count == READ_BATCH_BLOCKS)
+		if (batch->place_count == batch->room)
 			return data_unclean(fs, batch->ino, extent->block, "extents overlap");
 		extent_record(&extent->item, from, place);
 		from = place->block + place->blocks;
@@ -211,11 +225,9 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t o
 
 	if (bytes > SSIZE_MAX || offset_bytes > UINT64_MAX - bytes)
 		return -EINVAL;
-	struct batch *batch = calloc(1, sizeof(*batch));
+	struct batch *batch = batch_new(ino, offset_bytes, offset_bytes + bytes);
 	if (!batch)
 		return -ENOMEM;
-	batch->ino = ino;
-	batch->room_end_bytes = offset_bytes + bytes;
 	inode_lock_shared(fs, ino);
 	while (at < offset_bytes + bytes) {
 		batch->start_bytes = at;

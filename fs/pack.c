@@ -47,10 +47,7 @@ static int take_run(struct pack *pack, unsigned units_left)
 	run->units = rows.count * band_data_units(run_band(pack, run));
 	pack->units += run->units;
 	run->data = iobuf_new((size_t)run->units * UNIT_BYTES);
-	if (!run->data)
-		return -ENOMEM;
-	memset(run->data->data, 0, (size_t)run->units * UNIT_BYTES);
-	return 0;
+	return run->data ? 0 : -ENOMEM;
 }
 
 int pack_begin(struct fs *fs, unsigned units, struct pack *ret_pack)
@@ -112,11 +109,29 @@ int pack_own(struct pack *pack, unsigned unit, unsigned block, unsigned blocks, 
 	return 0;
 }
 
+/* The memory may hold anything: what no owner has filled must not reach a disk. */
+static void zero_padding(const struct pack_run *run)
+{
+	size_t at = 0;
+	for (size_t i = 0; i < run->owner_count; i++) {
+		const struct row_owner *owner = &run->owners[i];
+		size_t start = (size_t)le16_get(owner->start_block) * BLOCK_BYTES;
+		memset(run->data->data + at, 0, start - at);
+		at = start + (size_t)le16_get(owner->blocks) * BLOCK_BYTES;
+	}
+	memset(run->data->data + at, 0, (size_t)run->units * UNIT_BYTES - at);
+}
+
+void pack_write_run(struct pack *pack, struct pack_run *run)
+{
+	zero_padding(run);
+	run->result = array_write_rows(pack->fs->array, run_band(pack, run)->id, run->rows.row, run->rows.count, run->data);
+}
+
 static void write_one(void *ctx, unsigned i)
 {
 	struct pack *pack = ctx;
-	struct pack_run *run = &pack->runs[i];
-	run->result = array_write_rows(pack->fs->array, run_band(pack, run)->id, run->rows.row, run->rows.count, run->data);
+	pack_write_run(pack, &pack->runs[i]);
 }
 
 int pack_write(struct pack *pack)

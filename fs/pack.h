@@ -1,7 +1,8 @@
 /* Whole rows in the making: units are filled with sealed records, parity is added, and the rows are written.
  *
- * pack_begin takes rows for a number of units, in as few runs as free space allows; each unit then has an address and memory. Units
- * that nobody fills stay zero (padding).  pack_write writes all runs in parallel. */
+ * pack_begin takes rows for a number of units, in as few runs as free space allows; each unit then has an address and memory, of
+ * undefined content.  pack_own says of each sealed record where it lies; what no owner has becomes zero (padding) when the run is
+ * written.  pack_write writes all runs in parallel. */
 #ifndef FS_PACK_H
 #define FS_PACK_H
 
@@ -30,6 +31,8 @@ uint8_t *pack_memory(struct pack *pack, unsigned unit);
  * order of addresses. */
 int pack_own(struct pack *pack, unsigned unit, unsigned block, unsigned blocks, const struct row_owner *owner);
 int pack_write(struct pack *pack);
+/* One of its runs; whether that worked is run->result.  For callers that seal and write in one go. */
+void pack_write_run(struct pack *pack, struct pack_run *run);
 /* Lock held: hands the runs, with their owners, to the transaction (as `system` rows or not). */
 int pack_hand_over(struct pack *pack, struct run **runs, size_t *count, size_t *room, bool system);
 /* Frees memory; rows that were not handed over are given back (lock NOT held). */

@@ -70,6 +70,7 @@ int pending_write(struct fs *fs, const struct txn *txn, struct pack *pack, unsig
 		int r = pack_own(pack, first_unit + i, 0, UNIT_BLOCKS, &owner);
 		if (r < 0)
 			return r;
+		memset(pack_memory(pack, first_unit + i), 0, UNIT_BYTES);
 	}
 	write_entries(fs, &w, txn);
 	seal_batch_begin(&fs->keys->data, fs->env, &batch);

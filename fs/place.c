@@ -106,7 +106,7 @@ static void seal_run(void *ctx, unsigned i)
 		index += item->record->split ? item->record->blocks : 1;
 	}
 	seal_batch_end(&batch);
-	run->result = array_write_rows(p->fs->array, p->fs->config->bands[run->rows.band].id, run->rows.row, run->rows.count, run->data);
+	pack_write_run(&p->pack, run);
 }
 
 int place_own(struct pack *pack, const struct record *record, unsigned unit, unsigned block)

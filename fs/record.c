@@ -15,23 +15,37 @@ struct record *record_of(const struct item *item)
 	return record;
 }
 
-struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split)
+/* With content undefined. */
+static struct record *record_alloc(uint64_t object, uint64_t block, unsigned blocks, bool split)
 {
 	assert(blocks >= 1 && block % UNIT_BLOCKS + blocks <= UNIT_BLOCKS);
-	struct record *record = calloc(1, sizeof *record);
+	struct record *record = malloc(sizeof *record + blocks * BLOCK_BYTES);
 	if (!record)
 		return NULL;
-	record->data = calloc(blocks, BLOCK_BYTES);
-	if (!record->data) {
-		free(record);
-		return NULL;
-	}
+	*record = (struct record){ .object = object, .block = block, .blocks = (uint8_t)blocks, .split = split };
 	atomic_init(&record->refs, 1);
 	list_init(&record->link);
-	record->object = object;
-	record->block = block;
-	record->blocks = (uint8_t)blocks;
-	record->split = split;
+	return record;
+}
+
+struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split)
+{
+	struct record *record = record_alloc(object, block, blocks, split);
+	if (record)
+		memset(record->data, 0, blocks * BLOCK_BYTES);
+	return record;
+}
+
+struct record *record_new_of(uint64_t object, uint64_t start_bytes, const void *source, size_t bytes)
+{
+	uint64_t block = start_bytes / BLOCK_BYTES;
+	size_t before = start_bytes % BLOCK_BYTES, end = before + bytes, blocks = (end + BLOCK_BYTES - 1) / BLOCK_BYTES;
+	struct record *record = record_alloc(object, block, (unsigned)blocks, false);
+	if (!record)
+		return NULL;
+	memset(record->data, 0, before);
+	memcpy(record->data + before, source, bytes);
+	memset(record->data + end, 0, blocks * BLOCK_BYTES - end);
 	return record;
 }
 
@@ -48,7 +62,6 @@ void record_unref(struct fs *fs, struct record *record)
 	assert(record->tree_refs == 0 && list_alone(&record->link));
 	if (record->txn)
 		atomic_fetch_sub(&fs->record_bytes, record->blocks * BLOCK_BYTES);
-	free(record->data);
 	free(record);
 }
 

@@ -25,6 +25,9 @@ struct record;
 /* A new dirty record of the open transaction for blocks [block, block + blocks) of the file, content zeroed; NULL on
  * ENOMEM.  It counts as dirty memory once it is in the tree; record_unref drops it if it never gets there. */
 struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split);
+/* The same for the blocks, of one unit, that bytes [start_bytes, start_bytes + bytes) of the file touch: holds these, and zeros beside
+ * them in the first and last block. */
+struct record *record_new_of(uint64_t object, uint64_t start_bytes, const void *source, size_t bytes);
 void record_unref(struct fs *fs, struct record *record);
 /* Another reference, taken with fs->lock held; dropped with record_unref, which takes no lock itself and may be called with or
  * without.  A reader that holds its inode's lock shared may copy a referenced record's bytes without fs->lock. */

@@ -16,12 +16,12 @@ struct record {
 	uint64_t object, block;
 	uint8_t blocks;
 	bool split;
-	uint8_t *data;
 	/* once PLACED */
 	address address;
 	uint8_t nonce[16];
 	uint32_t index;
 	uint8_t tags[UNIT_BLOCKS][16];
+	_Alignas(16) uint8_t data[];     /* blocks × BLOCK_BYTES */
 };
 
 /* A node takes or gives up its hold of a record. Lock held. */

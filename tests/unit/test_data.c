@@ -388,6 +388,24 @@ static void test_shapes(void)
 	CHECK_EQ(fs->reserved_blocks, reserved + 1);
 }
 
+/* A read of 1 MiB that begins inside a block touches 257 of them, each a record of its own. */
+static void test_short_records(void)
+{
+	enum { BLOCKS = 260 };
+	uint64_t ino = make_file("short records");
+	static uint8_t got[256 * BLOCK_BYTES];
+
+	for (unsigned b = 0; b < BLOCKS; b++)
+		memset(buffer + b * BLOCK_BYTES, (int)(b % 251 + 1), BLOCK_BYTES);
+	put_blocks(ino, 0, BLOCKS);
+	CHECK_EQ(fs_sync(fs), 0);
+	for (unsigned b = 0; b < BLOCKS; b += 2)
+		CHECK_EQ(fs_write(fs, ino, buffer + b * BLOCK_BYTES, BLOCK_BYTES, b * BLOCK_BYTES, false, NULL), BLOCK_BYTES);
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(fs_read(fs, ino, got, sizeof got, 4095), (ssize_t)sizeof got);
+	CHECK(!memcmp(got, buffer + 4095, sizeof got));
+}
+
 static void test_limits(void)
 {
 	uint64_t ino = make_file("limits"), at = 0;
@@ -443,6 +461,7 @@ int main(int argc, char **argv)
 	}
 	start(1);
 	test_shapes();
+	test_short_records();
 	test_limits();
 	finish();
 	for (uint64_t seed = 1; seed <= 4; seed++)
