@@ -47,7 +47,8 @@ struct keys {
 /* A new master key. */
 void master_key_make(const struct env *env, struct master_key *ret_master);
 /* BLAKE2b keyed with the master key over context ‖ purpose ‖ cipher ‖ UUID ‖ incompat bits (struct derive_message in key.c).
- * A label whose cipher, UUID or bits were changed leads to keys that open nothing.  `cipher` is not CIPHER_NONE. */
+ * A label whose cipher, UUID or bits were changed leads to keys that open nothing.  `cipher` is not CIPHER_NONE.  Data's engine is
+ * libsodium; who opens the array may set another. */
 void keys_derive(const struct master_key *master, enum cipher cipher, const struct uuid *array, uint64_t incompat_features,
 	struct keys *ret_keys);
 /* The public keys of an array with cipher none: BLAKE2b without a key over the same message, with incompat bits 0. MACs and
@@ -79,7 +80,7 @@ int root_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES
 /* ---- Records of the intent log ---- */
 
 /* As root_seal and root_open, under keys->log; the header, with the nonce in it, is associated data. Never the same nonce for two bodies:
- * it is drawn (nonce_draw) for each. */
+ * it is drawn (nonce_draw) for each.  log_seal works by the engine of keys->data where that does this cipher: the bytes are the same. */
 void log_seal(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,
 	void *body, size_t body_bytes, uint8_t ret_tag[SEAL_TAG_BYTES]);
 int log_open(const struct keys *keys, const uint8_t nonce[ROOT_SEAL_NONCE_BYTES], const void *header, size_t header_bytes,

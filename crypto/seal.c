@@ -1,15 +1,19 @@
-/* Sealing with libsodium.  The nonce rule and its bound are in seal.h.
+/* Sealing: what is the same whatever the engine.  The nonce rule and its bound are in seal.h.
  *
- * A batch is made once (HChaCha20, and AES's key schedule), is constant afterwards, and is therefore shared by threads
- * without a lock.  libsodium's detached functions verify the tag before they decrypt, and zero the output if it is wrong. */
+ * A batch is made once (HChaCha20, by libsodium, and what the engine prepares), is constant afterwards, and is therefore shared by
+ * threads without a lock.  An engine that cannot begin with a record (-ENOMEM: it needs memory for each thread) leaves it to
+ * libsodium: the bytes are the same. */
 #include "crypto/seal.h"
 
 #include "base/cleanup.h"
 #include "base/le.h"
 #include "crypto/key.h"
+#include "crypto/sealimpl.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -49,6 +53,25 @@ bool cipher_available(enum cipher cipher)
 	return sodium_init() >= 0 && crypto_aead_aes256gcm_is_available();
 }
 
+static _Atomic uint64_t process;        /* its id; 0: to be asked for, which costs a system call */
+
+static void forget_process(void) { atomic_store(&process, 0); }
+
+static void forget_process_in_children(void) { pthread_atfork(NULL, NULL, forget_process); }
+
+static uint64_t process_id(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	uint64_t id = atomic_load(&process);
+
+	if (!id) {
+		pthread_once(&once, forget_process_in_children);
+		id = (uint64_t)getpid();
+		atomic_store(&process, id);
+	}
+	return id;
+}
+
 void nonce_draw(const struct env *env, void *ret_nonce, size_t bytes)
 {
 	static _Atomic uint64_t counter;
@@ -60,28 +83,25 @@ void nonce_draw(const struct env *env, void *ret_nonce, size_t bytes)
 	env_random(env, input.drawn, sizeof input.drawn);
 	input.counter = le64_put(atomic_fetch_add(&counter, 1));
 	input.clock_ns = le64_put((uint64_t)env_now_ns(env));
-	input.process = le64_put((uint64_t)getpid());
+	input.process = le64_put(process_id());
 	int err = crypto_generichash(ret_nonce, bytes, (const uint8_t *)&input, sizeof input, NULL, 0);
 	assert(!err);
 }
 
 static void batch_make(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], struct seal_batch *ret_batch)
 {
-	static_assert(sizeof(crypto_aead_aes256gcm_state) == sizeof ret_batch->aes_state, "AES state fits");
-	static_assert(SEAL_NONCE_BYTES == crypto_core_hchacha20_INPUTBYTES && SEAL_KEY_BYTES == crypto_core_hchacha20_OUTPUTBYTES
-		&& SEAL_KEY_BYTES == crypto_aead_aes256gcm_KEYBYTES, "sizes of the subkey");
+	static_assert(SEAL_NONCE_BYTES == crypto_core_hchacha20_INPUTBYTES && SEAL_KEY_BYTES == crypto_core_hchacha20_OUTPUTBYTES,
+		"sizes of the subkey");
 
 	memcpy(ret_batch->nonce, nonce, SEAL_NONCE_BYTES);
 	ret_batch->cipher = key->cipher;
+	ret_batch->ops = seal_ops_of(key->engine);
 	if (key->cipher == CIPHER_NONE)
 		return;
+	assert(ret_batch->ops);
 	int err = crypto_core_hchacha20(ret_batch->subkey, nonce, key->key, NULL);
 	assert(!err);
-	if (key->cipher == CIPHER_AES256_GCM) {
-		err = crypto_aead_aes256gcm_beforenm((crypto_aead_aes256gcm_state *)(void *)ret_batch->aes_state, ret_batch->subkey);
-		assert(!err);
-		wipe(ret_batch->subkey, sizeof ret_batch->subkey);
-	}
+	ret_batch->ops->begin(ret_batch);
 }
 
 void seal_batch_begin(const struct seal_key *key, const struct env *env, struct seal_batch *ret_batch)
@@ -106,15 +126,14 @@ int open_batch_begin(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_
 void seal_batch_end(struct seal_batch *batch)
 {
 	if (batch->cipher == CIPHER_AES256_GCM)
-		wipe(batch->aes_state, sizeof batch->aes_state);
+		wipe(batch->aes_state, sizeof batch->aes_state);         /* small, and not asked whether it was used */
 	wipe(batch->subkey, sizeof batch->subkey);
 }
 
-static void record_nonce(uint32_t index, uint8_t ret_nonce[12])
+static void record_nonce(uint32_t index, uint8_t ret_nonce[SEAL_OPS_NONCE_BYTES])
 {
 	le64 low = le64_put(index);
 
-	static_assert(crypto_aead_chacha20poly1305_ietf_NPUBBYTES == 12 && crypto_aead_aes256gcm_NPUBBYTES == 12, "size of the nonce");
 	memset(ret_nonce, 0, 4);
 	memcpy(ret_nonce + 4, &low, 8);
 }
@@ -147,53 +166,60 @@ static void checksum(const struct seal_batch *batch, uint32_t index, const void 
 void seal_record(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
 	const void *plain, size_t bytes, void *ret_sealed, uint8_t ret_tag[SEAL_TAG_BYTES])
 {
-	uint8_t nonce[12];
-	int err = -1;
+	uint8_t nonce[SEAL_OPS_NONCE_BYTES];
 
-	record_nonce(index, nonce);
-	switch (batch->cipher) {
-	case CIPHER_NONE:
+	if (batch->cipher == CIPHER_NONE) {
 		checksum(batch, index, ad, ad_bytes, plain, bytes, ret_tag);
 		if (ret_sealed != plain && bytes)
 			memcpy(ret_sealed, plain, bytes);
-		err = 0;
-		break;
-	case CIPHER_XCHACHA20_POLY1305:
-		err = crypto_aead_chacha20poly1305_ietf_encrypt_detached(ret_sealed, ret_tag, NULL, plain, bytes,
-			ad, ad_bytes, NULL, nonce, batch->subkey);
-		break;
-	case CIPHER_AES256_GCM:
-		err = crypto_aead_aes256gcm_encrypt_detached_afternm(ret_sealed, ret_tag, NULL, plain, bytes,
-			ad, ad_bytes, NULL, nonce, (const crypto_aead_aes256gcm_state *)(const void *)batch->aes_state);
-		break;
+		return;
 	}
+	assert(bytes <= INT_MAX && ad_bytes <= INT_MAX);
+	record_nonce(index, nonce);
+	int r = batch->ops->seal(batch, nonce, ad, ad_bytes, plain, bytes, ret_sealed, ret_tag);
+	if (r == -ENOMEM)
+		r = seal_sodium_once(batch, nonce, ad, ad_bytes, plain, bytes, ret_sealed, ret_tag);
+	assert(!r);
+}
+
+void seal_alone(enum seal_engine engine, const uint8_t key[SEAL_KEY_BYTES], const uint8_t nonce[SEAL_LONG_NONCE_BYTES],
+	const void *ad, size_t ad_bytes, void *bytes, size_t count, uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	struct seal_batch batch = { .cipher = CIPHER_XCHACHA20_POLY1305, .ops = seal_ops_of(engine) };
+	uint8_t rest[SEAL_OPS_NONCE_BYTES] = { 0 };
+
+	assert(batch.ops && count <= INT_MAX && ad_bytes <= INT_MAX);
+	static_assert(SEAL_LONG_NONCE_BYTES == SEAL_NONCE_BYTES + SEAL_OPS_NONCE_BYTES - 4, "XChaCha20's nonce");
+	memcpy(rest + 4, nonce + SEAL_NONCE_BYTES, SEAL_OPS_NONCE_BYTES - 4);
+	int err = crypto_core_hchacha20(batch.subkey, nonce, key, NULL);
 	assert(!err);
+	batch.ops->begin(&batch);
+	int r = batch.ops->seal(&batch, rest, ad, ad_bytes, bytes, count, bytes, ret_tag);
+	if (r == -ENOMEM)
+		r = seal_sodium_once(&batch, rest, ad, ad_bytes, bytes, count, bytes, ret_tag);
+	assert(!r);
+	seal_batch_end(&batch);
 }
 
 int open_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
 	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *ret_plain)
 {
-	uint8_t nonce[12], own[SEAL_TAG_BYTES];
-	int err = -1;
+	uint8_t nonce[SEAL_OPS_NONCE_BYTES], own[SEAL_TAG_BYTES];
 
-	record_nonce(index, nonce);
-	switch (batch->cipher) {
-	case CIPHER_NONE:
+	if (batch->cipher == CIPHER_UNUSABLE)
+		return -EBADMSG;
+	if (batch->cipher == CIPHER_NONE) {
 		checksum(batch, index, ad, ad_bytes, sealed, bytes, own);
-		err = memcmp(own, tag, sizeof own);
-		if (!err && ret_plain != sealed && bytes)
+		if (memcmp(own, tag, sizeof own))
+			return -EBADMSG;
+		if (ret_plain != sealed && bytes)
 			memcpy(ret_plain, sealed, bytes);
-		break;
-	case CIPHER_XCHACHA20_POLY1305:
-		err = crypto_aead_chacha20poly1305_ietf_decrypt_detached(ret_plain, NULL, sealed, bytes, tag,
-			ad, ad_bytes, nonce, batch->subkey);
-		break;
-	case CIPHER_AES256_GCM:
-		err = crypto_aead_aes256gcm_decrypt_detached_afternm(ret_plain, NULL, sealed, bytes, tag,
-			ad, ad_bytes, nonce, (const crypto_aead_aes256gcm_state *)(const void *)batch->aes_state);
-		break;
+		return 0;
 	}
-	return err ? -EBADMSG : 0;
+	assert(bytes <= INT_MAX && ad_bytes <= INT_MAX);
+	record_nonce(index, nonce);
+	int r = batch->ops->open(batch, nonce, ad, ad_bytes, sealed, bytes, tag, ret_plain);
+	return r == -ENOMEM ? open_sodium_once(batch, nonce, ad, ad_bytes, sealed, bytes, tag, ret_plain) : r;
 }
 
 int open_record(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], uint32_t index,

@@ -53,6 +53,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	ret_status->startable = !gave_up(fs);
 	ret_status->read_only = fs_read_only(fs) || !ret_status->startable;
 	ret_status->degraded = array_degraded(array);
+	ret_status->has_engine = fs->keys->data.cipher != CIPHER_NONE;
+	ret_status->engine = (uint8_t)fs->keys->data.engine;
 	ret_status->generation = fs_generation(fs);
 	ret_status->has_space = true;
 	ret_status->capacity_bytes = space.capacity_blocks * BLOCK_BYTES;

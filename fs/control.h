@@ -30,7 +30,7 @@ struct control_status {
 	uint8_t has_space;               /* capacity and free are known */
 	uint8_t startable;               /* enough members to mount; mounted: it has not given up writing because of failures */
 	uint8_t cipher;
-	uint8_t padding[2];
+	uint8_t has_engine, engine;      /* enum seal_engine: what seals; only while mounted, and not with cipher none */
 	uint32_t member_count;
 	struct uuid array;
 	char name[LABEL_NAME_BYTES];

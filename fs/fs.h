@@ -30,6 +30,7 @@ struct fs_options {
 	unsigned commit_interval_ms;     /* 0: 5000; UINT_MAX: only when asked (tests) */
 	unsigned threads;                /* for sealing and row writes; 0: one for each processor; in a simulation: FS_INLINE */
 	int64_t io_timeout_ms;           /* a member that hangs longer is dropped; 0: 30 s */
+	enum seal_engine engine;         /* for records; AUTO: the faster of those that give right answers (crypto/seal_engine.h) */
 	const struct env *env;           /* NULL: the system's */
 	struct event_sink events;
 };

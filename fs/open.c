@@ -1,4 +1,5 @@
 /* Opening and closing: from an array's probe and a secret to a filesystem, and back. */
+#include "crypto/seal_engine.h"
 #include "fs/inode.h"
 #include "fs/log.h"
 #include "fs/pending.h"
@@ -417,7 +418,10 @@ int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_no
 	apply_defaults(&o);
 	o.threads = options->threads;
 	int r = unlock_any(probe, secret, allow_none, o.read_only, &keys, fail);
+	if (r == 0)
+		r = seal_engine_choose(o.engine, keys->data.cipher, &o.events, &keys->data.engine, fail);
 	if (r < 0) {
+		key_free(keys);
 		probe_free(probe);
 		return r;
 	}

@@ -296,7 +296,7 @@ int fsck_open(struct fsck *fsck, bool repair, uint64_t generation, struct fs **r
 {
 	struct fs_options options = {
 		.read_only = !repair, .no_replay = !repair, .salvage = !repair && !generation, .repair = repair && !generation,
-		.root_generation = generation, .threads = FS_INLINE, .events = { .ctx = fsck, .report = fsck_event },
+		.root_generation = generation, .threads = FS_INLINE, .engine = SEAL_ENGINE_AUTO, .events = { .ctx = fsck, .report = fsck_event },
 	};
 	struct probe *probe;
 

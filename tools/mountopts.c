@@ -2,6 +2,7 @@
 #include "tools/mountopts.h"
 
 #include "base/cleanup.h"
+#include "crypto/seal_engine.h"
 #include "tools/cli.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ static const char *const ignored_with_value[] = { "x-", "X-", "comment=", "user=
 
 int mount_options_init(struct mount_options *options)
 {
-	*options = (struct mount_options){ .fuse = strdup("") };
+	*options = (struct mount_options){ .engine = SEAL_ENGINE_AUTO, .fuse = strdup("") };
 	return options->fuse ? 0 : -ENOMEM;
 }
 
@@ -82,7 +83,7 @@ static const char *value_of(const char *option, const char *name)
 	return !strncmp(option, name, length) && option[length] == '=' ? option + length + 1 : NULL;
 }
 
-static int parse_engine(struct mount_options *options, const char *value)
+static int parse_io(struct mount_options *options, const char *value)
 {
 	static const struct { const char *name; enum disk_engine engine; } engines[] = {
 		{ "auto", DISK_ENGINE_AUTO }, { "uring", DISK_ENGINE_URING }, { "threads", DISK_ENGINE_THREADS },
@@ -90,11 +91,21 @@ static int parse_engine(struct mount_options *options, const char *value)
 
 	for (size_t i = 0; i < ARRAY_COUNT(engines); i++) {
 		if (!strcmp(value, engines[i].name)) {
-			options->engine = engines[i].engine;
+			options->io = engines[i].engine;
 			return 0;
 		}
 	}
 	return -EINVAL;
+}
+
+static int parse_engine(struct mount_options *options, const char *option, const char *value, struct fail *fail)
+{
+	if (seal_engine_parse(value, &options->engine) < 0)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: the sealing engine is auto, sodium or openssl (how members are read and "
+			"written is io=)", option);
+	if (options->engine != SEAL_ENGINE_AUTO && !seal_engine_built(options->engine))
+		return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: this program was built without it; use engine=auto or engine=sodium", option);
+	return 0;
 }
 
 static int parse_bytes(const char *value, uint64_t *ret_bytes)
@@ -136,11 +147,14 @@ static int parse_value(struct mount_options *options, const char *option, struct
 			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a number of seconds from 1 to 86400", option);
 		return 0;
 	}
-	if ((value = value_of(option, "engine"))) {
-		if (parse_engine(options, value) < 0)
-			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: the engine is auto, uring or threads", option);
+	if ((value = value_of(option, "io"))) {
+		if (parse_io(options, value) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: the way of reading and writing members is auto, uring or threads",
+				option);
 		return 0;
 	}
+	if ((value = value_of(option, "engine")))
+		return parse_engine(options, option, value, fail);
 	return -ENOENT;
 }
 

@@ -3,6 +3,7 @@
 #define TOOLS_MOUNTOPTS_H
 
 #include "base/fail.h"
+#include "crypto/seal.h"
 #include "raid/disk.h"
 
 #include <stdbool.h>
@@ -17,7 +18,8 @@ struct mount_options {
 	bool suid_given, dev_given;      /* suid or nosuid, dev or nodev */
 	uint64_t cache_bytes, dirty_bytes;
 	unsigned commit_seconds, timeout_seconds;
-	enum disk_engine engine;
+	enum disk_engine io;
+	enum seal_engine engine;         /* AUTO unless given; one that is built in */
 	char *fuse;                      /* for libfuse, separated by commas (one within a value is "\,"); never NULL once initialised */
 };
 

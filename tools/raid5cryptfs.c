@@ -61,7 +61,8 @@ static void usage(FILE *out)
 "     dirty=SIZE        memory for data not yet written (64M)\n"
 "     commit=SECONDS    at most so long until changes are durable by themselves (5)\n"
 "     timeout=SECONDS   a member that does not answer for so long is dropped (30)\n"
-"     engine=ENGINE     auto, uring or threads\n"
+"     engine=ENGINE     what seals: auto (the faster one), sodium or openssl\n"
+"     io=WAY            how members are read and written: auto, uring or threads\n"
 "     nonempty          mount over a folder that is not empty, or in use as a mount point\n"
 "     and those of mount(8): noatime, nosuid, nodev, noexec, _netdev, nofail, x-*, ...\n"
 "Unmount with: umount MOUNTPOINT\n", out);
@@ -205,7 +206,7 @@ static int open_members(struct request *request, struct probe **ret_probe, struc
 	unsigned count;
 	enum disk_mode mode = request->options.read_only ? DISK_READ_ONLY : DISK_READ_WRITE;
 
-	int r = members_open(&request->members, mode, request->options.engine, warn, NULL, disks, &count, fail);
+	int r = members_open(&request->members, mode, request->options.io, warn, NULL, disks, &count, fail);
 	if (!r)
 		r = array_probe(disks, count, ret_probe, fail);
 	return r;
@@ -240,6 +241,7 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 			.dirty_bytes = o->dirty_bytes,
 			.commit_interval_ms = o->commit_seconds * 1000,
 			.io_timeout_ms = (int64_t)o->timeout_seconds * 1000,
+			.engine = o->engine,
 			.events = { .report = daemon_event },
 		};
 		r = fs_open(probe, wants_key ? &secret.secret : NULL, o->allow_none, &options, ret_fs, fail);

@@ -113,7 +113,7 @@ static int status_with_key(struct request *request, struct probe *probe, struct 
 	if (r < 0)
 		return r;
 	control_status_of_fs(fs, status);
-	status->mounted = status->read_only = false;
+	status->mounted = status->read_only = status->has_engine = false;
 	return fs_close(fs, false);
 }
 

@@ -2,7 +2,7 @@
 #include "tools/status_print.h"
 
 #include "base/cleanup.h"
-#include "crypto/seal.h"
+#include "crypto/seal_engine.h"
 #include "tools/cli.h"
 
 #include <errno.h>
@@ -70,6 +70,16 @@ static const char *cipher_text(const struct control_status *s)
 	return name ? name : "unknown";
 }
 
+/* NULL if nothing is sealed now. */
+static const char *engine_text(const struct control_status *s)
+{
+	const char *name = seal_engine_name((enum seal_engine)s->engine);
+
+	if (!s->has_engine)
+		return NULL;
+	return name ? name : "unknown";
+}
+
 /* ---- For people ---- */
 
 static void print_member(const struct control_member *m, FILE *out)
@@ -105,6 +115,8 @@ static void print_array(const struct status_entry *entry, FILE *out)
 	else
 		fprintf(out, "  mounted     no%s\n", s->startable ? "" : "; too many members are missing or out of date");
 	fprintf(out, "  cipher      %s\n", cipher_text(s));
+	if (s->has_engine)
+		fprintf(out, "  engine      %s\n", engine_text(s));
 	fprintf(out, "  generation  %" PRIu64 "\n", s->generation);
 	if (s->has_space)
 		fprintf(out, "  space       %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
@@ -183,6 +195,7 @@ static void json_array(const struct status_entry *entry, FILE *out)
 	json_key_string("map", map, out);
 	json_key_string("mountpoint", entry->mountpoint, out);
 	json_key_string("cipher", cipher_text(s), out);
+	json_key_string("engine", engine_text(s), out);
 	fprintf(out, ",\"read_only\":%s,\"degraded\":%s,\"generation\":%" PRIu64, json_bool(s->read_only), json_bool(s->degraded),
 		s->generation);
 	if (s->has_space)

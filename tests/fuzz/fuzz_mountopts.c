@@ -1,4 +1,5 @@
 /* Mount options: what is accepted is within its limits, and what goes on to libfuse is nothing but single options that may. */
+#include "crypto/seal_engine.h"
 #include "fs/format.h"
 #include "tests/fuzz/fuzz.h"
 #include "tools/mountopts.h"
@@ -59,6 +60,7 @@ static void check(const struct mount_options *o)
 	MUST(!o->dirty_bytes || o->dirty_bytes >= 4u << 20);
 	MUST(o->commit_seconds <= 86400 && o->timeout_seconds <= 86400);
 	MUST(!o->key_file || *o->key_file);
+	MUST(o->engine == SEAL_ENGINE_AUTO || seal_engine_built(o->engine));
 	free(option);
 }
 
