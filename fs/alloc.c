@@ -59,6 +59,8 @@ int alloc_init(struct fs *fs)
 		a->free_rows += b->rows;
 		a->total_rows += b->rows;
 		a->capacity_blocks += band_blocks(b);
+		if (band_row_blocks(b) > a->widest_row_blocks)
+			a->widest_row_blocks = (unsigned)band_row_blocks(b);
 	}
 	return 0;
 }

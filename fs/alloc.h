@@ -45,6 +45,7 @@ struct alloc {
 	uint64_t cursor_row;
 	uint64_t capacity_blocks, live_blocks;   /* live: bits in tree[] of all bands, plus blocks of taken system rows */
 	uint64_t free_rows, total_rows;
+	unsigned widest_row_blocks;      /* of all bands */
 };
 
 int alloc_init(struct fs *fs);           /* all free; then alloc_load for an existing array */

@@ -54,14 +54,23 @@ int key_compare(const struct key *a, const struct key *b)
 	return 0;
 }
 
+/* As key_compare, looking at no more of the item than it takes: most differ in the object. */
+static int compare_item(const struct disk_key *a, const struct key *b)
+{
+	uint64_t object = le64_get(a->object);
+	if (object != b->object)
+		return object < b->object ? -1 : 1;
+	struct key key = key_from_disk(a);
+	return key_compare(&key, b);
+}
+
 unsigned image_find(const uint8_t *image, const struct key *key, bool *ret_found)
 {
 	unsigned low = 0, high = image_count(image);
 	*ret_found = false;
 	while (low < high) {
 		unsigned mid = (low + high) / 2;
-		struct key k = image_key(image, mid);
-		int c = key_compare(&k, key);
+		int c = compare_item(&items(image)[mid].key, key);
 		if (c == 0) {
 			*ret_found = true;
 			return mid;

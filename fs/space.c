@@ -14,15 +14,6 @@
 #define FRUITLESS_ROUNDS_MAX 16  /* rounds of relocation without a new best, before a claim gives up */
 #define RESERVE_ROWS_MIN_SHARE 6 /* of a tiny array's rows at most one in so many */
 
-static unsigned widest_row_blocks(const struct fs *fs)
-{
-	unsigned most = 0;
-	for (uint32_t i = 0; i < fs->config->band_count; i++)
-		if (band_row_blocks(&fs->config->bands[i]) > most)
-			most = band_row_blocks(&fs->config->bands[i]);
-	return most;
-}
-
 uint64_t space_reserve_rows(const struct fs *fs)
 {
 	uint64_t total = fs->alloc.total_rows, rows = total * RESERVE_ROWS_PERCENT / 100;
@@ -33,7 +24,7 @@ uint64_t space_reserve_rows(const struct fs *fs)
 uint64_t space_reserve_blocks(const struct fs *fs)
 {
 	uint64_t percent = fs->alloc.capacity_blocks * RESERVE_PERCENT / 100;
-	uint64_t rows = 2 * space_reserve_rows(fs) * widest_row_blocks(fs);
+	uint64_t rows = 2 * space_reserve_rows(fs) * fs->alloc.widest_row_blocks;
 	return percent > rows ? percent : rows;
 }
 
