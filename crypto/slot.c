@@ -261,9 +261,12 @@ static int unlock_failed(const struct unlock_tally *t, enum secret_kind kind, co
 		return fail_set(fail, ENOMEM, FAIL_SLOT, "array %s: not enough memory to try a key slot: it needs %llu MiB, and about %llu MiB are "
 			"available; this does not mean that the %s is wrong: close other programs, or use a machine with more memory",
 			uuid, (unsigned long long)(t->needed_bytes >> 20), (unsigned long long)(memory_available_bytes() >> 20), name);
+	if (t->tried && t->damaged)
+		return fail_set(fail, EKEYREJECTED, FAIL_KEY, "array %s: this %s opens none of the %d undamaged key slot%s of that kind%s, so it "
+			"may still be right; try another member, another key, or a backup of the label", uuid, name, t->tried, t->tried == 1 ? "" : "s", damaged);
 	if (t->tried)
-		return fail_set(fail, EKEYREJECTED, FAIL_KEY, "array %s: wrong %s: it opens none of the %d key slot%s of that kind%s",
-			uuid, name, t->tried, t->tried == 1 ? "" : "s", damaged);
+		return fail_set(fail, EKEYREJECTED, FAIL_KEY, "array %s: wrong %s: it opens none of the %d key slot%s of that kind",
+			uuid, name, t->tried, t->tried == 1 ? "" : "s");
 	if (t->damaged && !t->used)
 		return fail_set(fail, EBADMSG, FAIL_SLOT, "array %s: every key slot in this label is damaged (%d of %d); "
 			"try another member or a backup of the label", uuid, t->damaged, t->damaged);

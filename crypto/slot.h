@@ -99,7 +99,8 @@ int slot_make(uint8_t slots[SLOTS_BYTES], const struct master_key *master, const
 	const struct slot_binding *binding, const struct env *env, int *ret_slot, struct fail *fail);
 
 /* Tries the secret on every used slot of its kind.  Otherwise:
- *   -EKEYREJECTED, FAIL_KEY: it opens none of them, or there is none of its kind;
+ *   -EKEYREJECTED, FAIL_KEY: it opens none of them, or there is none of its kind; the text does not call it wrong if a slot that it
+ *   may be for is damaged;
  *   -EBADMSG, FAIL_SLOT: all that it could open are damaged;  -ENOKEY, FAIL_SLOT: no slot is in use;
  *   -ENOMEM, FAIL_SLOT: there is not the memory to try one (and none of those that were tried fits). */
 int slots_unlock(const uint8_t slots[SLOTS_BYTES], const struct secret *secret, const struct slot_binding *binding,

@@ -40,9 +40,9 @@ unsigned image_split_point(const uint8_t *image);
 /* For fields and padding that must be zero. */
 bool bytes_zero(const void *p, size_t bytes);
 
-/* Everything a node read from a disk must satisfy: magic, tree, level, generation in (0, newest], offsets inside, no overlap,
- * keys in strict order, item types known (-EPROTONOSUPPORT for a reserved one), value sizes right for their type, zero where
- * zero is due. 0, -EBADMSG or -EPROTONOSUPPORT. */
+/* What a node read from a disk must satisfy by itself: magic, tree, level, offsets inside, no overlap, keys in strict order, item
+ * types known (-EPROTONOSUPPORT for a reserved one), value sizes right for their type, zero where zero is due.  Its generation
+ * is not looked at: it makes sense only with a root (the walk of check_tree.c compares them). 0, -EBADMSG or -EPROTONOSUPPORT. */
 int image_validate(const uint8_t *image, uint8_t tree, uint8_t level);
 
 #endif

@@ -349,7 +349,8 @@ static int load_without_space(struct fs *fs, int error)
 	return r;
 }
 
-static int load(struct fs *fs)
+/* `ret_rootless`: the file tree's root node cannot be read, so that only an older root is left to go by. */
+static int load(struct fs *fs, bool *ret_rootless)
 {
 	struct root_header header = *array_root_header(fs->array);
 	int r = root_body_open(fs->keys, array_root_record(fs->array), &fs->root_body);
@@ -370,8 +371,10 @@ static int load(struct fs *fs)
 	fs->next_object = le64_get(body->next_object);
 	if (r == 0 && !fs->options.no_replay && !fs->older)
 		r = log_find(fs);                /* before anything can be healed, and the opening root written */
-	if (r == 0)
-		r = load_root(fs, &fs->file, &body->file_tree, body->file_level);
+	if (r < 0)
+		return r;
+	r = load_root(fs, &fs->file, &body->file_tree, body->file_level);
+	*ret_rootless = r < 0 && r != -ENOMEM;
 	if (r < 0)
 		return r;
 	r = load_space(fs);
@@ -442,18 +445,30 @@ int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_no
 	return 0;
 }
 
+static void fail_load(struct fs *fs, int r, bool rootless, struct fail *fail)
+{
+	const char *name = array_label(fs->array)->name;
+	if (rootless)
+		fail_set(fail, -r, FAIL_DAMAGED, "the root node of the file tree of array \"%s\" cannot be read (%s); give all members that there "
+			"are; if they are, only an older state can be had: fsck.raid5cryptfs --list-roots lists those that there are, and "
+			"fsck.raid5cryptfs --root GEN goes back to one", name, strerror(-r));
+	else
+		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); "
+			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
+			name, strerror(-r));
+}
+
 int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
 	struct fs **ret_fs, struct fail *fail)
 {
 	struct fs *fs;
+	bool rootless = false;
 	int r = fs_open_bare(probe, secret, allow_none, options, &fs, fail);
 	if (r < 0)
 		return r;
-	r = load(fs);
+	r = load(fs, &rootless);
 	if (r < 0) {
-		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); "
-			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
-			array_label(fs->array)->name, strerror(-r));
+		fail_load(fs, r, rootless, fail);
 		fs_delete(fs);
 		return r;
 	}

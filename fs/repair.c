@@ -85,9 +85,14 @@ static int repair_parity(struct check *c, uint32_t band, uint64_t row)
 	pthread_mutex_unlock(&fs->lock);
 	r = rowlive_settle(fs, b, row);
 	store_unpin(fs, &pin);
-	if (r == 0 && check_row_parity(fs, b, row))      /* it stays as it is where a record cannot be read */
+	if (r < 0 && r != -EIO)
+		return r;
+	if (check_row_parity(fs, b, row))
 		repair_say(c, "Parity of band %u, row %llu was written anew.", band, (unsigned long long)row);
-	return r == -EIO ? 0 : r;
+	else
+		check_note(c, CHECK_INFO, "Parity of band %u, row %llu stays as it is: not all data of that row can be read.", band,
+			(unsigned long long)row);
+	return 0;
 }
 
 static int repair_suspect(struct check *c, const struct suspect *s)

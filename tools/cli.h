@@ -38,7 +38,8 @@ struct cli_secret {
 /* Makes this process fit to hold secrets (crypto/key.h), with a message if memory cannot be locked: before
  * cli_get_secret, after forking.  0 or -errno. */
 int cli_protect_memory(struct fail *fail);
-/* Gets the secret from the key file ("-": standard input), or with NULL asks for it on the terminal, naming `what_for`. */
+/* Gets the secret from the key file ("-": standard input), or with NULL asks for it on the terminal, naming `what_for`.  A signal at
+ * the question does what it does to the program; if that goes on, -EINTR. */
 int cli_get_secret(const char *key_file, const char *what_for, struct cli_secret *ret_secret, struct fail *fail);
 /* The same for a new one: a passphrase is asked for twice, and its strength is told. */
 int cli_new_secret(const char *key_file, const char *what_for, struct cli_secret *ret_secret, struct fail *fail);

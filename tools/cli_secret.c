@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
@@ -37,16 +38,19 @@ static void interrupt(int signal_number)
 	interrupted = signal_number;
 }
 
-/* One line without its end, byte by byte so that nothing of it stays in a buffer of stdio's. -EINTR, -ENODATA. */
-static int read_line(int fd, char *text, size_t size)
+/* One line without its end, byte by byte so that nothing of it stays in a buffer of stdio's.  Signals come while it waits, under
+ * `waiting`, and at no other time: none is missed. -EINTR, -ENODATA. */
+static int read_line(int fd, char *text, size_t size, const sigset_t *waiting)
 {
+	struct pollfd input = { .fd = fd, .events = POLLIN };
 	size_t used = 0;
 
 	for (;;) {
 		char c = 0;
-		ssize_t n = read(fd, &c, 1);
+		int ready = ppoll(&input, 1, NULL, waiting);
 		if (interrupted)
 			return -EINTR;
+		ssize_t n = ready < 0 ? ready : read(fd, &c, 1);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -63,29 +67,33 @@ static int read_line(int fd, char *text, size_t size)
 	return 0;
 }
 
-/* Asks without echo.  On an interrupt the terminal is as before, and the signal then does what it does. */
+/* Asks without echo.  After a signal the terminal is as before, and the signal does what it does to this program: it ends it, or
+ * the program's own handler notes it, and -EINTR is returned. */
 static int ask(int tty, const char *prompt, char *text)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	struct sigaction old[ARRAY_COUNT(signals)];
 	struct termios before, quiet;
-	sigset_t old_mask, open_mask;
+	sigset_t old_mask, waiting, ours;
 
 	if (tcgetattr(tty, &before) < 0)
 		return -errno;
 	interrupted = 0;
-	sigemptyset(&open_mask);
+	sigemptyset(&ours);
+	for (size_t i = 0; i < ARRAY_COUNT(signals); i++)
+		sigaddset(&ours, signals[i]);
+	sigprocmask(SIG_BLOCK, &ours, &old_mask);
+	waiting = old_mask;
 	for (size_t i = 0; i < ARRAY_COUNT(signals); i++) {
 		sigaction(signals[i], &(struct sigaction){ .sa_handler = interrupt }, &old[i]);
-		sigaddset(&open_mask, signals[i]);
+		sigdelset(&waiting, signals[i]);
 	}
-	sigprocmask(SIG_UNBLOCK, &open_mask, &old_mask);
 	quiet = before;
 	quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
 	quiet.c_lflag |= ICANON | ISIG;
 	tcsetattr(tty, TCSAFLUSH, &quiet);
 	dprintf(tty, "%s: ", prompt);
-	int r = read_line(tty, text, PASSPHRASE_BYTES_MAX);
+	int r = read_line(tty, text, PASSPHRASE_BYTES_MAX, &waiting);
 	tcsetattr(tty, TCSAFLUSH, &before);
 	dprintf(tty, "\n");
 	sigprocmask(SIG_SETMASK, &old_mask, NULL);
@@ -93,11 +101,9 @@ static int ask(int tty, const char *prompt, char *text)
 		sigaction(signals[i], &old[i], NULL);
 	if (interrupted) {
 		wipe(text, PASSPHRASE_BYTES_MAX);
-		signal(interrupted, SIG_DFL);
-		sigemptyset(&open_mask);
-		sigaddset(&open_mask, interrupted);
-		sigprocmask(SIG_UNBLOCK, &open_mask, NULL);
+		sigprocmask(SIG_UNBLOCK, &ours, NULL);
 		raise(interrupted);
+		r = -EINTR;
 	}
 	return r;
 }
@@ -110,6 +116,8 @@ static int fail_ask(int r, struct fail *fail)
 			PASSPHRASE_BYTES_MAX - 1);
 	case -ENODATA:
 		return fail_set(fail, ENODATA, FAIL_USAGE, "passphrase: none was given");
+	case -EINTR:
+		return fail_set(fail, EINTR, FAIL_USAGE, "stopped at the question for the passphrase; nothing was changed");
 	default:
 		return fail_set(fail, -r, FAIL_SYSTEM, "passphrase: cannot read from the terminal: %s", strerror(-r));
 	}

@@ -210,6 +210,8 @@ int fsck_fail(struct fsck *fsck, int r, const struct fail *fail)
 	if (r == -ECANCELED)
 		return FSCK_CANCELLED;
 	cli_fail(fail);
+	if (r == -EINTR)
+		return FSCK_CANCELLED;
 	switch (fail->code) {
 	case FAIL_USAGE:
 	case FAIL_TWICE:
@@ -265,6 +267,8 @@ static int get_secret(struct fsck *fsck, struct fail *fail)
 
 	if (fsck->secret.memory || (!fsck->encrypted && !fsck->key_file))
 		return 0;
+	if (fsck_stopped)
+		return -ECANCELED;
 	snprintf(what_for, sizeof what_for, "array %s", fsck->name);
 	return cli_get_secret(fsck->key_file, what_for, &fsck->secret, fail);
 }
@@ -341,6 +345,25 @@ static int check_members(struct fsck *fsck, struct fs *fs, bool repair, struct f
 	return fsck_progress(fsck, "members", 1, 1) ? 0 : -ECANCELED;
 }
 
+/* What is lost may be on a member that is not there. */
+static void tell_absent(struct fsck *fsck, struct fs *fs, bool repair)
+{
+	struct array *array = fs_array(fs);
+	struct member_status status;
+	char uuid[UUID_TEXT_BYTES], text[512];
+
+	for (unsigned i = 0; i < array_member_count(array); i++) {
+		array_member_status(array, i, &status);
+		if (*status.name)
+			continue;
+		uuid_format(&status.uuid, uuid);
+		snprintf(text, sizeof text, "%s: member %u (UUID %s) is absent, and may have what is lost. Connect it, and run "
+			"fsck.raid5cryptfs again%s", fsck->name, i + 1, uuid, repair ? "; what this repair took out is then only in an older state (see --list-roots)."
+			: " with all members, before anything is repaired without it.");
+		fsck_note(fsck, CHECK_INFO, text);
+	}
+}
+
 int fsck_check_fs(struct fsck *fsck, struct fs *fs, bool repair, struct fsck_result *result, struct fail *fail)
 {
 	struct fs_check_options options = { .data = fsck->data, .repair = repair, .note = fsck_note, .progress = fsck_progress, .ctx = fsck };
@@ -349,6 +372,8 @@ int fsck_check_fs(struct fsck *fsck, struct fs *fs, bool repair, struct fsck_res
 	int r = fs_check_run(fs, &options, &result->fs);
 	fsck_progress_clear(&fsck->progress);
 	result->lost += fsck->lost - lost;
+	if (fsck->lost > lost)
+		tell_absent(fsck, fs, repair);
 	result->found += result->fs.found;
 	result->fixed += result->fs.fixed;
 	result->left += result->fs.left;
@@ -414,12 +439,16 @@ static int exit_code(const struct fsck *fsck, const struct fsck_result *result, 
 	return (fixed ? FSCK_CORRECTED : 0) | (result->left ? FSCK_LEFT : 0);
 }
 
-static void print_summary(const struct fsck *fsck, const struct fsck_result *result)
+static void print_summary(const struct fsck *fsck, const struct fsck_result *result, bool complete)
 {
 	char size[CLI_SIZE_TEXT_BYTES];
 
 	if (fsck->lines > LINES_MAX && !fsck->verbose)
 		printf("and %llu more (-v lists all)\n", (unsigned long long)(fsck->lines - LINES_MAX));
+	if (!complete) {
+		printf("%s: stopped before the end; what was not looked at may be wrong too.\n", fsck->name);
+		return;
+	}
 	printf("%s: %s%llu directories, %llu files, %s in use", fsck->name, result->found || fsck->repaired ? "" : "clean, ",
 		(unsigned long long)result->fs.directories, (unsigned long long)result->fs.files,
 		cli_size(result->fs.blocks * BLOCK_BYTES, size));
@@ -455,12 +484,12 @@ static int check(struct fsck *fsck, struct fail *fail)
 
 	int r = look(fsck, fsck->mode == FSCK_YES, &result, fail);
 	if (r == -ECANCELED || r == 0)
-		print_summary(fsck, &result);
+		print_summary(fsck, &result, r == 0);
 	if (!r && wants_repair(fsck, &result)) {
 		result = (struct fsck_result){ 0 };
 		r = look(fsck, true, &result, fail);
 		if (r == -ECANCELED || r == 0)
-			print_summary(fsck, &result);
+			print_summary(fsck, &result, r == 0);
 	}
 	int code = exit_code(fsck, &result, r == 0);
 	if (r < 0)

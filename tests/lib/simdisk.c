@@ -1,7 +1,5 @@
-/* An unflushed write doesn't copy its data: it holds references to the chunks of the current image
- * as they are right after it.  A later write to such a chunk copies it first, so the write's
- * own bytes in its range never change. */
-#include "tests/lib/simdisk.h"
+/* Worlds, handles, operations and their faults.  See simdisk.h; simdisk_power.c has what becomes of writes that were not flushed. */
+#include "tests/lib/simdisk_impl.h"
 
 #include "base/cleanup.h"
 
@@ -10,27 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-struct unflushed {
-	struct list entry;
-	uint64_t offset_bytes, length_bytes;
-	unsigned chunk_count;
-	struct simchunk *chunks[];
-};
-
-struct hung_write {
-	struct list entry;
-	uint64_t offset_bytes;
-	size_t bytes;
-	uint8_t data[];
-};
-
 struct handle {
 	struct disk disk;
 	struct simdisk *sim;
 	uint64_t power_on;       /* of the world when it was opened */
 };
 
-static uint64_t random_next(struct simworld *world)
+uint64_t simworld_random_next(struct simworld *world)
 {
 	uint64_t z = world->random_state += 0x9e3779b97f4a7c15;    /* splitmix64 */
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
@@ -41,106 +25,7 @@ static uint64_t random_next(struct simworld *world)
 uint64_t simworld_random(struct simworld *world)
 {
 	SCOPED_LOCK(&world->lock);
-	return random_next(world);
-}
-
-/* ---- The list of unflushed writes ---- */
-
-static void add_unflushed(struct simdisk *sim, uint64_t offset_bytes, uint64_t length_bytes)
-{
-	uint64_t first = offset_bytes / SIMCHUNK_BYTES;
-	unsigned count = (unsigned)((offset_bytes + length_bytes - 1) / SIMCHUNK_BYTES - first + 1);
-	struct unflushed *w = sim_alloc(sizeof(*w) + count * sizeof(w->chunks[0]));
-	w->offset_bytes = offset_bytes;
-	w->length_bytes = length_bytes;
-	w->chunk_count = count;
-	for (unsigned i = 0; i < count; i++)
-		w->chunks[i] = simstore_chunk(&sim->current, first + i);
-	list_append(&sim->unflushed, &w->entry);
-	sim->unflushed_count++;
-}
-
-static void drop_one(struct simdisk *sim, struct unflushed *w)
-{
-	list_remove(&w->entry);
-	for (unsigned i = 0; i < w->chunk_count; i++)
-		simchunk_unref(w->chunks[i]);
-	free(w);
-	sim->unflushed_count--;
-}
-
-static void drop_unflushed(struct simdisk *sim)
-{
-	while (!list_empty(&sim->unflushed))
-		drop_one(sim, container_of(sim->unflushed.next, struct unflushed, entry));
-}
-
-static void make_durable(struct simdisk *sim)
-{
-	for (struct list *e = sim->unflushed.next; e != &sim->unflushed; e = e->next) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		uint64_t first = w->offset_bytes / SIMCHUNK_BYTES;
-		for (unsigned i = 0; i < w->chunk_count; i++) {
-			struct simchunk *chunk = simstore_chunk(&sim->current, first + i);
-			simstore_set_chunk(&sim->durable, first + i, chunk);
-			simchunk_unref(chunk);
-		}
-	}
-	drop_unflushed(sim);
-}
-
-/* Puts sectors [from, to) of the write on the durable image. */
-static void keep_sectors(struct simdisk *sim, const struct unflushed *w, uint64_t from, uint64_t to)
-{
-	uint64_t first = w->offset_bytes / SIMCHUNK_BYTES;
-	uint64_t at = w->offset_bytes + from * SIM_SECTOR_BYTES, end = w->offset_bytes + to * SIM_SECTOR_BYTES;
-	while (at < end) {
-		uint64_t in_chunk = at % SIMCHUNK_BYTES;
-		uint64_t n = SIMCHUNK_BYTES - in_chunk < end - at ? SIMCHUNK_BYTES - in_chunk : end - at;
-		struct simchunk *chunk = w->chunks[at / SIMCHUNK_BYTES - first];
-		simstore_write(&sim->durable, at, simchunk_bytes(chunk) + in_chunk, n);
-		at += n;
-	}
-}
-
-static uint64_t sectors_of(const struct unflushed *w)
-{
-	return w->length_bytes / SIM_SECTOR_BYTES;
-}
-
-/* What was written to the range is durable, and all else as it was. */
-static void settle_range(struct simdisk *sim, uint64_t offset_bytes, uint64_t bytes)
-{
-	for (struct list *e = sim->unflushed.next, *next; e != &sim->unflushed; e = next) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		next = e->next;
-		if (w->offset_bytes >= offset_bytes + bytes || w->offset_bytes + w->length_bytes <= offset_bytes)
-			continue;
-		keep_sectors(sim, w, 0, w->length_bytes / SIM_SECTOR_BYTES);
-		drop_one(sim, w);
-	}
-}
-
-/* Kept, dropped, a prefix, or any subset of its sectors. */
-static void keep_random(struct simdisk *sim, const struct unflushed *w)
-{
-	uint64_t sectors = sectors_of(w), r = random_next(sim->world);
-	switch (r % 4) {
-	case 0:
-		keep_sectors(sim, w, 0, sectors);
-		break;
-	case 1:
-		keep_sectors(sim, w, 0, (r >> 8) % sectors);
-		break;
-	case 2:
-		for (uint64_t i = 0; i < sectors; i++) {
-			if (i % 64 == 0)
-				r = random_next(sim->world);
-			if (r >> i % 64 & 1)
-				keep_sectors(sim, w, i, i + 1);
-		}
-		break;
-	}
+	return simworld_random_next(world);
 }
 
 /* ---- Worlds ---- */
@@ -175,7 +60,7 @@ struct simdisk *simworld_add(struct simworld *world, uint64_t size_bytes)
 	return sim;
 }
 
-static bool inside(const struct simdisk *sim, uint64_t offset_bytes, uint64_t length_bytes)
+bool simdisk_inside(const struct simdisk *sim, uint64_t offset_bytes, uint64_t length_bytes)
 {
 	return offset_bytes <= sim->current.size_bytes && length_bytes <= sim->current.size_bytes - offset_bytes;
 }
@@ -193,14 +78,14 @@ static void hold_hung_write(struct simdisk *sim, uint64_t offset_bytes, const st
 	list_append(&sim->hung, &h->entry);
 }
 
-static void end_hung(struct simdisk *sim, bool carried_out)
+void simdisk_end_hung(struct simdisk *sim, bool carried_out)
 {
 	while (!list_empty(&sim->hung)) {
 		struct hung_write *h = container_of(sim->hung.next, struct hung_write, entry);
 		list_remove(&h->entry);
-		if (carried_out && inside(sim, h->offset_bytes, h->bytes)) {
+		if (carried_out && simdisk_inside(sim, h->offset_bytes, h->bytes)) {
 			simstore_write(&sim->current, h->offset_bytes, h->data, h->bytes);
-			add_unflushed(sim, h->offset_bytes, h->bytes);
+			simdisk_add_unflushed(sim, h->offset_bytes, h->bytes);
 		}
 		free(h);
 	}
@@ -255,8 +140,8 @@ void simworld_free(struct simworld *world)
 		return;
 	for (unsigned i = 0; i < world->disk_count; i++) {
 		struct simdisk *sim = world->disks[i];
-		drop_unflushed(sim);
-		end_hung(sim, false);
+		simdisk_drop_unflushed(sim);
+		simdisk_end_hung(sim, false);
 		simstore_free(&sim->durable);
 		simstore_free(&sim->current);
 		free(sim);
@@ -315,7 +200,7 @@ static void do_write(struct simdisk *sim, const struct disk_io *io, uint64_t off
 		byte ^= fault->flip_mask;
 		simstore_write(&sim->current, place, &byte, 1);
 	}
-	add_unflushed(sim, offset_bytes, io->length_bytes);
+	simdisk_add_unflushed(sim, offset_bytes, io->length_bytes);
 	sim->stats.writes++;
 	sim->stats.written_bytes += io->length_bytes;
 }
@@ -347,19 +232,19 @@ static void perform(struct simdisk *sim, const struct disk_io *io, uint64_t offs
 	case DISK_WRITE:
 		do_write(sim, io, offset_bytes, fault);
 		if (io->durable) {
-			settle_range(sim, offset_bytes, io->length_bytes);
+			simdisk_settle_range(sim, offset_bytes, io->length_bytes);
 			sim->stats.durable_writes++;
 		}
 		break;
 	case DISK_FLUSH:
-		make_durable(sim);
+		simdisk_make_durable(sim);
 		sim->stats.flushes++;
 		break;
 	case DISK_DISCARD:
 		/* What is discarded is unspecified: sometimes it stays. */
-		if (random_next(sim->world) & 1) {
+		if (simworld_random_next(sim->world) & 1) {
 			simstore_write(&sim->current, offset_bytes, NULL, io->length_bytes);
-			add_unflushed(sim, offset_bytes, io->length_bytes);
+			simdisk_add_unflushed(sim, offset_bytes, io->length_bytes);
 		}
 		sim->stats.discards++;
 		break;
@@ -379,7 +264,7 @@ static int run_faulty(struct simdisk *sim, const struct disk_io *io, struct simf
 		return 0;
 	case SIM_MISDIRECT: {
 		uint64_t at = io->offset_bytes + (uint64_t)fault->shift_bytes;
-		if (io->op == DISK_FLUSH || !inside(sim, at, io->length_bytes))
+		if (io->op == DISK_FLUSH || !simdisk_inside(sim, at, io->length_bytes))
 			return -EIO;
 		perform(sim, io, at, NULL);
 		return 0;
@@ -407,7 +292,7 @@ static int run_one(struct simworld *world, const struct disk_io *io, bool was_of
 	uint64_t change = io->op == DISK_READ ? SIM_NEVER - 1 : world->changes++;
 	if (op == world->cut_at_op || change == world->cut_at_change)
 		world->cut = true;
-	if (sim->dead || (io->op != DISK_FLUSH && !inside(sim, io->offset_bytes, io->length_bytes)))
+	if (sim->dead || (io->op != DISK_FLUSH && !simdisk_inside(sim, io->offset_bytes, io->length_bytes)))
 		return -EIO;
 	if (world->cut) {
 		if (io->op == DISK_WRITE)
@@ -432,7 +317,7 @@ static void tell_of_cut(struct simworld *world, const struct disk_io *ios, unsig
 		struct handle *handle = container_of(io->disk, struct handle, disk);
 		struct simdisk *sim = cut->disks[handle->sim->index];
 		if (io->op == DISK_WRITE && io->result == -EINPROGRESS && handle->power_on == world->power_ons && !sim->dead
-			&& inside(sim, io->offset_bytes, io->length_bytes))
+			&& simdisk_inside(sim, io->offset_bytes, io->length_bytes))
 			do_write(sim, io, io->offset_bytes, NULL);
 	}
 	world->on_cut(world->on_cut_ctx, cut);
@@ -444,7 +329,7 @@ static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
 	struct simworld *world = simdisk_of(ios[0].disk)->world;
 	SCOPED_LOCK(&world->lock);
 	bool was_off = world->cut, told = false;
-	unsigned start = world->shuffle ? (unsigned)(random_next(world) % count) : 0;
+	unsigned start = world->shuffle ? (unsigned)(simworld_random_next(world) % count) : 0;
 	for (unsigned i = 0; i < count; i++) {
 		struct disk_io *io = &ios[(start + i) % count];
 		assert(simdisk_of(io->disk)->world == world);
@@ -498,111 +383,6 @@ struct simdisk *simdisk_of(struct disk *disk)
 	return container_of(disk, struct handle, disk)->sim;
 }
 
-/* ---- Power ---- */
-
-/* What hangs at a cut was in flight like the rest. */
-static void begin_cut(struct simdisk *sim)
-{
-	end_hung(sim, true);
-}
-
-/* The durable image is what is left. */
-static void end_cut(struct simdisk *sim)
-{
-	drop_unflushed(sim);
-	simstore_free(&sim->current);
-	simstore_copy(&sim->current, &sim->durable);
-}
-
-void simdisk_cut(struct simdisk *sim, enum simcut_policy policy)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	begin_cut(sim);
-	for (struct list *e = sim->unflushed.next; e != &sim->unflushed; e = e->next) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		if (policy == SIMCUT_KEEP_ALL)
-			keep_sectors(sim, w, 0, sectors_of(w));
-		else if (policy == SIMCUT_RANDOM)
-			keep_random(sim, w);
-	}
-	end_cut(sim);
-}
-
-void simdisk_cut_subset(struct simdisk *sim, const bool *keep)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	begin_cut(sim);
-	for (struct list *e = sim->unflushed.next; e != &sim->unflushed; e = e->next) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		if (*keep++)
-			keep_sectors(sim, w, 0, sectors_of(w));
-	}
-	end_cut(sim);
-}
-
-void simdisk_cut_plan(struct simdisk *sim, const struct simkeep *plan)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	begin_cut(sim);
-	for (struct list *e = sim->unflushed.next; e != &sim->unflushed; e = e->next, plan++) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		struct simworld stream = { .random_state = plan->seed };
-		if (!plan->seed)
-			keep_sectors(sim, w, plan->from, plan->to);
-		for (uint64_t i = plan->from; plan->seed && i < plan->to; i++)
-			if (random_next(&stream) & 1)
-				keep_sectors(sim, w, i, i + 1);
-	}
-	end_cut(sim);
-}
-
-void simdisk_cut_torn(struct simdisk *sim, unsigned write, uint64_t sectors, bool from_end)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	begin_cut(sim);
-	unsigned number = 0;
-	for (struct list *e = sim->unflushed.next; e != &sim->unflushed && number <= write; e = e->next, number++) {
-		struct unflushed *w = container_of(e, struct unflushed, entry);
-		uint64_t all = sectors_of(w);
-		uint64_t kept = number < write || sectors > all ? all : sectors;
-		keep_sectors(sim, w, from_end ? all - kept : 0, from_end ? all : kept);
-	}
-	end_cut(sim);
-}
-
-unsigned simdisk_unflushed(struct simdisk *sim)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	return sim->unflushed_count;
-}
-
-uint64_t simdisk_unflushed_sectors(struct simdisk *sim, unsigned write)
-{
-	SCOPED_LOCK(&sim->world->lock);
-	assert(write < sim->unflushed_count);
-	struct list *e = sim->unflushed.next;
-	while (write-- > 0)
-		e = e->next;
-	return sectors_of(container_of(e, struct unflushed, entry));
-}
-
-void simworld_power_on(struct simworld *world)
-{
-	SCOPED_LOCK(&world->lock);
-	for (unsigned i = 0; i < world->disk_count; i++)
-		assert(world->disks[i]->unflushed_count == 0 && world->disks[i]->hung_count == 0);
-	world->power_ons++;
-	world->cut = false;
-	world->cut_at_op = world->cut_at_change = SIM_NEVER;
-}
-
-void simworld_cut(struct simworld *world, enum simcut_policy policy)
-{
-	for (unsigned i = 0; i < world->disk_count; i++)
-		simdisk_cut(world->disks[i], policy);
-	simworld_power_on(world);
-}
-
 /* ---- Faults and raw access ---- */
 
 unsigned simdisk_fault(struct simdisk *sim, const struct simfault *fault)
@@ -631,7 +411,7 @@ void simdisk_clear_faults(struct simdisk *sim)
 void simdisk_return_hung(struct simdisk *sim, bool carried_out)
 {
 	SCOPED_LOCK(&sim->world->lock);
-	end_hung(sim, carried_out);
+	simdisk_end_hung(sim, carried_out);
 }
 
 /* `to` becomes a copy of `from` of another size. */
@@ -655,7 +435,7 @@ void simdisk_resize(struct simdisk *sim, uint64_t size_bytes)
 {
 	SCOPED_LOCK(&sim->world->lock);
 	struct simstore old = sim->current;
-	make_durable(sim);
+	simdisk_make_durable(sim);
 	copy_resized(&sim->current, &old, size_bytes);
 	simstore_free(&old);
 	simstore_free(&sim->durable);
@@ -698,7 +478,7 @@ struct simstore *simdisk_snapshot(struct simdisk *sim)
 void simdisk_replace_with_snapshot(struct simdisk *sim, const struct simstore *snapshot)
 {
 	SCOPED_LOCK(&sim->world->lock);
-	drop_unflushed(sim);
+	simdisk_drop_unflushed(sim);
 	simstore_free(&sim->current);
 	simstore_free(&sim->durable);
 	simstore_copy(&sim->current, snapshot);

@@ -68,3 +68,29 @@ def made(scene, cipher=CIPHERS[0], size=32 << 20, files=60, count=3, big=0):
     tree = describe_tree(scene.path("mnt"))
     scene.umount()
     return members, tree
+
+
+def data_array(scene):
+    """An array in the clear with one file of blocks that say what they are: so their places can be found in the images."""
+    members = scene.images(3, 32 << 20)
+    scene.mkfs(members, "--name", "home", cipher="none")
+    scene.mount(members, cipher="none")
+    content = b"".join(f"file block {i:08} ".encode().ljust(BLOCK, b".") for i in range(1024))
+    os.mkdir(scene.path("mnt/folder"))
+    with open(scene.path("mnt/folder/victim"), "wb") as f:
+        f.write(content)
+    with open(scene.path("mnt/bystander"), "wb") as f:
+        f.write(b"untouched" * 1000)
+    scene.umount()
+    return members, content
+
+
+def places_of(member, number):
+    image = read_at(member, 0, os.path.getsize(member))
+    return image.find(f"file block {number:08} ".encode())
+
+
+def roots_of(scene, members, cipher=CIPHERS[0]):
+    out = fsck(scene, members, "--list-roots", cipher=cipher).out.splitlines()
+    check(out[0].split() == ["generation", "term", "made", "by", "on", "members", "its", "trees"], out[0])
+    return {int(line.split()[0]): line for line in out[1:-1]}

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -107,9 +108,9 @@ class Scene:
         late = os.getppid() == parent
         if late:
             print(f"stopped after {SCENE_SECONDS} s", file=sys.stderr, flush=True)
-        for daemon in self.daemons():
+        for pid in self.processes("faulty") + self.daemons():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(daemon, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         if not late:
             self.clean_up()
             shutil.rmtree(self.reports, ignore_errors=True)
@@ -133,6 +134,9 @@ class Scene:
             raise AssertionError("a sanitizer complained")
 
     def clean_up(self):
+        for pid in self.processes("faulty"):     # what hangs in a daemon ends with them (faulty.py)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with open("/proc/self/mountinfo") as f:
             mounted = [line.split()[4] for line in f]
         for mountpoint in reversed([m for m in mounted if m.startswith(self.dir + "/")]):
@@ -145,8 +149,11 @@ class Scene:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    # Daemons: only those whose command line names this scene's folder.
     def daemons(self):
+        return self.processes("raid5cryptfs")
+
+    def processes(self, program):
+        """Those whose command line names this scene's folder."""
         found = []
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
@@ -156,7 +163,7 @@ class Scene:
                     words = f.read().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"raid5cryptfs") and any(self.dir.encode() in w for w in words):
+            if words[0].endswith(program.encode()) and any(self.dir.encode() in w for w in words):
                 found.append(int(entry))
         return found
 
@@ -226,6 +233,18 @@ class Scene:
 
     def status(self, *arguments, code=0, options=()):
         return json.loads(run("raid5cryptfs-status", "--json", *options, *arguments, code=code).out)["arrays"][0]
+
+
+# ---- Files ----
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
 
 
 # ---- Trees ----
@@ -300,6 +319,36 @@ def compare_trees(a, b, what):
 def need_root():
     if os.geteuid() != 0:
         raise Skip("needs root")
+
+
+PROGRAMS = ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key", "umount.fuse.raid5cryptfs"]
+
+
+@contextlib.contextmanager
+def as_nobody(scene):
+    """An ordinary user with a home in the scene's folder and the programs, and Debian's mode of /dev/fuse meanwhile: gives what
+    run() and Popen() need to act as that user (who), the home and the folder of the programs."""
+    need_root()
+    try:
+        user = pwd.getpwnam("nobody")
+    except KeyError as e:
+        raise Skip("no user nobody") from e
+    if not shutil.which("fusermount3"):
+        raise Skip("no fusermount3")
+    tools, home = scene.path("bin"), scene.path("home")
+    os.mkdir(tools)
+    os.mkdir(home)
+    for name in PROGRAMS:
+        shutil.copy(shutil.which(name), tools)
+    os.chmod(scene.dir, 0o755)
+    os.chown(home, user.pw_uid, user.pw_gid)
+    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    os.chmod("/dev/fuse", 0o666)
+    try:
+        yield {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": home,
+               "env": {"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}}, home, tools
+    finally:
+        os.chmod("/dev/fuse", mode)
 
 
 def main(*tests):

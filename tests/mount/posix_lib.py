@@ -13,6 +13,7 @@ import time
 import traceback
 
 import lib
+from lib import read
 
 libc = ctypes.CDLL(None, use_errno=True)
 USER, OTHER = 65534, 65533       # two ordinary users, each with a group of that number
@@ -40,6 +41,12 @@ def fallocate(fd, mode, offset, length):
 
 def link_open(fd, path):
     call("linkat", AT_FDCWD, f"/proc/self/fd/{fd}", AT_FDCWD, path, 0x400)
+
+
+def touch_end(path):
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"x")
+    os.close(fd)
 
 
 def result_of(act, *arguments, **kwargs):
@@ -87,11 +94,6 @@ def touch(path, mode=0o644, data=b""):
     os.write(fd, data)
     os.close(fd)
     os.chmod(path, mode)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def open_close(path, flags, mode=0o644):

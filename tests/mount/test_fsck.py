@@ -2,6 +2,7 @@
 import fcntl
 import pty
 import re
+import termios
 
 from fsck_lib import *
 
@@ -134,26 +135,6 @@ def destroyed_start(scene):
     scene.umount()
 
 
-def data_array(scene):
-    """An array in the clear with one file of blocks that say what they are: so their places can be found in the images."""
-    members = scene.images(3, 32 << 20)
-    scene.mkfs(members, "--name", "home", cipher="none")
-    scene.mount(members, cipher="none")
-    content = b"".join(f"file block {i:08} ".encode().ljust(BLOCK, b".") for i in range(1024))
-    os.mkdir(scene.path("mnt/folder"))
-    with open(scene.path("mnt/folder/victim"), "wb") as f:
-        f.write(content)
-    with open(scene.path("mnt/bystander"), "wb") as f:
-        f.write(b"untouched" * 1000)
-    scene.umount()
-    return members, content
-
-
-def places_of(member, number):
-    image = read_at(member, 0, os.path.getsize(member))
-    return image.find(f"file block {number:08} ".encode())
-
-
 def damaged_data(scene):
     members, content = data_array(scene)
     place = {n: (m, places_of(m, n)) for n in [100, 500] for m in members if places_of(m, n) >= 0}
@@ -195,40 +176,6 @@ def damaged_node(scene):
         else:
             write_at(member, 0, image)
     check_equal(hits, 1, "members with the node itself")
-
-
-def lost_data(scene):
-    """The same place on two members: one row of RAID5 cannot give that back."""
-    members, content = data_array(scene)
-    member, offset = next((m, places_of(m, 300)) for m in members if places_of(m, 300) >= 0)
-    other = next(m for m in members if m != member)
-    for m in [member, other]:
-        write_at(m, offset, bytes(BLOCK))
-    lost = "/folder/victim"
-    result = fsck(scene, members, "-n", "--data", code=LEFT, out="lost: ", cipher="none")
-    check(lost in result.out, f"names the file: {result.out}")
-    check("bystander" not in result.out, result.out)
-    fsck(scene, members, "-p", "--data", code=LEFT, out="Not repaired: something is lost by it.", cipher="none")
-    result = fsck(scene, members, "-y", "--data", code=None, out="lost: ", cipher="none", changes=True)
-    check(result.code & LEFT and lost in result.out, f"{result.code}: {result.out}")
-    scene.mount(members, cipher="none")
-    with open(scene.path("mnt/bystander"), "rb") as f:
-        check_equal(f.read(), b"untouched" * 1000, "the other file")
-    with open(scene.path("mnt/folder/victim"), "rb") as f:
-        f.seek(310 * BLOCK)
-        check_equal(f.read(BLOCK), content[310 * BLOCK:311 * BLOCK], "the rest of the file")
-        f.seek(300 * BLOCK)
-        try:
-            check(f.read(BLOCK) == b"", "never wrong data")
-        except OSError as e:
-            check_equal(e.errno, 5, "EIO")
-    scene.umount()
-
-
-def roots_of(scene, members):
-    out = fsck(scene, members, "--list-roots").out.splitlines()
-    check(out[0].split() == ["generation", "term", "made", "by", "on", "members", "its", "trees"], out[0])
-    return {int(line.split()[0]): line for line in out[1:-1]}
 
 
 def older_root(scene):
@@ -303,6 +250,38 @@ def questions(scene):
     fsck(scene, members, "-n", out="clean")
 
 
+def at_the_passphrase(scene):
+    """A signal at the question for the passphrase: the terminal is as it was, and the exit code is that of fsck(8)."""
+    members, _ = made(scene)
+    before = hashes(members)
+
+    def stopped(how, mode):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execvp("fsck.raid5cryptfs", ["fsck.raid5cryptfs", mode, *members])
+        text = ""
+        while not text.endswith("Passphrase for array home: "):
+            text += os.read(terminal, 1000).decode()
+        check(not termios.tcgetattr(terminal)[3] & termios.ECHO, "no echo while it asks")
+        how(pid, terminal)
+        with contextlib.suppress(OSError):
+            while True:
+                text += os.read(terminal, 1000).decode()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        echo = termios.tcgetattr(terminal)[3] & termios.ECHO
+        os.close(terminal)
+        check_equal(code, CANCELLED, text)
+        check(echo, "the echo is back")
+        check("fsck.raid5cryptfs: stopped at the question for the passphrase; nothing was changed" in text, text)
+        check("directories" not in text and "clean" not in text, text)
+
+    for mode in ["-n", "-p", "-y", "--list-roots", "--root=1"]:
+        stopped(lambda pid, terminal: os.write(terminal, b"half of\x03"), mode)
+        stopped(lambda pid, terminal: os.kill(pid, signal.SIGINT), mode)
+        stopped(lambda pid, terminal: os.kill(pid, signal.SIGTERM), mode)
+    check_equal(hashes(members), before, "nothing was changed")
+
+
 def progress_lines(scene):
     members, _ = made(scene)
     reader, writer = os.pipe()
@@ -335,14 +314,15 @@ def signals(scene):
         wait_for(lambda: open(f"/proc/{process.pid}/wchan").read().startswith(("pipe", "anon_pipe")) or process.poll() is not None,
                  "it waits for the pipe")
         process.send_signal(number)
-        process.communicate(timeout=30)
+        out = process.communicate(timeout=30)[0]
         os.close(reader)
         os.close(writer)
         check_equal(process.returncode, CANCELLED, f"signal {number}")
+        check_equal(out, b"home: stopped before the end; what was not looked at may be wrong too.\n", "no word of clean")
         check_equal(hashes(members), before, "stopped before the first repair")
     fsck(scene, members, "-y", code=CORRECTED, changes=True)
 
 
 if __name__ == "__main__":
-    main(clean, wrong_input, in_use, damaged_structures, destroyed_start, damaged_data, damaged_node, lost_data, older_root,
-         questions, progress_lines, signals)
+    main(clean, wrong_input, in_use, damaged_structures, destroyed_start, damaged_data, damaged_node, older_root,
+         questions, at_the_passphrase, progress_lines, signals)

@@ -30,16 +30,6 @@ def fails(number, act, *arguments):
     raise AssertionError(f"{act.__name__}{arguments} succeeded")
 
 
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
 def mounted(act):
     def test(scene):
         members = scene.images(3)

@@ -1,37 +1,15 @@
 """An ordinary user mounts image files through fusermount3.  /dev/fuse gets Debian's mode for the time of the test."""
-import pwd
-
 from lib import *
 
 
 def ordinary_user(scene):
-    need_root()
-    try:
-        user = pwd.getpwnam("nobody")
-    except KeyError as e:
-        raise Skip("no user nobody") from e
-    if not shutil.which("fusermount3"):
-        raise Skip("no fusermount3")
-    tools = scene.path("bin")
-    os.mkdir(tools)
-    for name in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key"]:
-        shutil.copy(shutil.which(name), tools)
-    home = scene.path("home")
-    os.mkdir(home)
-    os.chmod(scene.dir, 0o755)
-    os.chown(home, user.pw_uid, user.pw_gid)
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    os.chmod("/dev/fuse", 0o666)
-    try:
-        as_user(scene, user, home, tools)
-    finally:
-        os.chmod("/dev/fuse", mode)
+    with as_nobody(scene) as (who, home, _):
+        mounts(scene, who, home)
 
 
-def as_user(scene, user, home, tools):
+def mounts(scene, who, home):
     def do(*command, **kwargs):
-        return run(*command, user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd=home,
-                   env={"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}, **kwargs)
+        return run(*command, **who, **kwargs)
 
     members = [os.path.join(home, f"d{i}") for i in range(3)]
     for member in members:
@@ -42,7 +20,7 @@ def as_user(scene, user, home, tools):
     do("mkdir", mnt)
     do("raid5cryptfs", "-o", "key-file=key", *members, mnt)
     scene.mounts.append(mnt)
-    check_equal(do("stat", "-c", "%u", mnt).out.strip(), str(user.pw_uid), "the root belongs to who made it")
+    check_equal(do("stat", "-c", "%u", mnt).out.strip(), str(who["user"]), "the root belongs to who made it")
     do("sh", "-c", "echo hello >mnt/file")
     check_equal(do("cat", "mnt/file").out, "hello\n", "content")
     do("raid5cryptfs-status", mnt)

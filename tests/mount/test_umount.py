@@ -5,7 +5,6 @@ import ctypes
 import fcntl
 import mmap
 import platform
-import pwd
 
 from lib import *
 
@@ -19,16 +18,6 @@ def syncfs(path):
         check_equal(LIBC.syncfs(fd), 0, "syncfs")
     finally:
         os.close(fd)
-
-
-def write(path, data):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def mount_lines(root):
@@ -334,31 +323,11 @@ def helper_installed(tools):
 
 
 def ordinary_user(scene):
-    need_root()
-    try:
-        user = pwd.getpwnam("nobody")
-    except KeyError as e:
-        raise Skip("no user nobody") from e
-    if not shutil.which("fusermount3"):
-        raise Skip("no fusermount3")
-    tools, home = scene.path("bin"), scene.path("home")
-    os.mkdir(tools)
-    os.mkdir(home)
-    for name in ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key", "umount.fuse.raid5cryptfs"]:
-        shutil.copy(shutil.which(name), tools)
-    os.chmod(scene.dir, 0o755)
-    os.chown(home, user.pw_uid, user.pw_gid)
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    os.chmod("/dev/fuse", 0o666)
-    try:
-        as_user(scene, user, home, tools)
-    finally:
-        os.chmod("/dev/fuse", mode)
+    with as_nobody(scene) as (who, home, tools):
+        waits_for_release(scene, who, home, tools)
 
 
-def as_user(scene, user, home, tools):
-    who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": home,
-           "env": {"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}}
+def waits_for_release(scene, who, home, tools):
     members = [os.path.join(home, f"d{i}") for i in range(3)]
     mnt = os.path.join(home, "mnt")
     run("truncate", "-s", "64M", *members, **who)

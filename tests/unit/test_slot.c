@@ -200,7 +200,8 @@ static void test_damage(void)
 	CHECK_EQ(info.state, SLOT_DAMAGED);
 	CHECK_EQ(slots_count(slots), 1);
 	CHECK_EQ(unlock(slots, &other_generated, &fail), 1);
-	CHECK_REFUSED(slots, &generated, EKEYREJECTED, FAIL_KEY, "1 more key slot is damaged and could not be tried");
+	CHECK_REFUSED(slots, &generated, EKEYREJECTED, FAIL_KEY, "this generated key file opens none of the 1 undamaged key slot of that kind; "
+		"1 more key slot is damaged and could not be tried, so it may still be right; try another member");
 	CHECK_REFUSED(slots, &passphrase, EBADMSG, FAIL_SLOT, "no undamaged key slot is for a passphrase");
 	slots[SLOT_BYTES + 300] ^= 1;
 	CHECK_REFUSED(slots, &generated, EBADMSG, FAIL_SLOT, "every key slot in this label is damaged (2 of 2)");
