@@ -53,28 +53,28 @@ static bool others_in_sync(struct fs *fs, unsigned member)
  * sync was read as it lies there, so every live record of the row verified or was healed; what else may be wrong of the row
  * is parity, on whatever member: the others may be no newer than this one.  A row in which another member has a bad sector
  * stays as it is, or the gap would never close: what lives in it verified, and is healed when it is read. */
-static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
+static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
+	const struct live_list *list)
 {
-	int own = column_of(b, t->member), r = 0;
-	struct iobuf *unit = iobuf_new(UNIT_BYTES), *there = iobuf_new(UNIT_BYTES);
-	if (!unit || !there)
-		r = -ENOMEM;
+	unsigned column = (unsigned)column_of(b, t->member);
+	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	int r = unit ? 0 : -ENOMEM;
 	for (uint64_t i = row; i < row + count && r == 0; i++) {
-		unsigned column = t->filling ? (unsigned)own : band_parity_column(b, i);
+		if (!t->filling) {
+			r = rowlive_make_parity(fs, b, i, list);
+			if (r == -EIO && others_in_sync(fs, t->member))
+				r = 0;
+			continue;
+		}
 		SCOPED_LOCK(&fs->heal_lock);
 		r = array_rebuild_column(fs->array, b->id, i, column, unit);
 		if (r == -EIO && others_in_sync(fs, t->member)) {
 			r = 0;
 			continue;
 		}
-		if (r == 0 && !t->filling && array_read_column(fs->array, b->id, i, column, there) == 0
-			&& !memcmp(unit->data, there->data, UNIT_BYTES))
-			continue;
 		if (r == 0)
 			r = array_write_column(fs->array, b->id, i, column, unit);
 	}
-	iobuf_unref(unit);
-	iobuf_unref(there);
 	return r;
 }
 
@@ -101,11 +101,11 @@ static int repair_rows(struct fs *fs, const struct target *t, const struct band 
 	int r = live_of(fs, b, run, row, count, &list);
 	if (r == 0)
 		r = rowlive_verify(fs, &list, &bad);
+	if (r == 0 && bad == 0)
+		r = make_units(fs, t, b, row, count, &list);
 	free(list.items);
-	if (r < 0)
+	if (r < 0 || bad == 0)
 		return r;
-	if (bad == 0)
-		return make_units(fs, t, b, row, count);
 	if (count == 1)
 		return 0;        /* reported by the store, with what it was */
 	for (unsigned i = 0; i < count && r == 0; i++)

@@ -44,7 +44,7 @@ uint64_t store_oldest_pin(struct fs *fs)
 	return list_empty(&fs->pins) ? UINT64_MAX : container_of(fs->pins.next, struct store_pin, link)->generation;
 }
 
-static int open_at(struct fs *fs, const struct sealed *s, const void *bytes, void *ret_plain)
+int store_open(struct fs *fs, const struct sealed *s, const void *bytes, void *ret_plain)
 {
 	return open_record(&fs->keys->data, s->nonce, s->index, s->ad, sizeof *s->ad, bytes, s->blocks * BLOCK_BYTES, s->tag, ret_plain);
 }
@@ -113,7 +113,7 @@ static int read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 		return -ENOMEM;
 	int r = array_read_rebuilt(fs->array, s->address, s->blocks, buf, 0);
 	if (r == 0)
-		r = open_at(fs, s, buf->data, ret_plain);
+		r = store_open(fs, s, buf->data, ret_plain);
 	if (r == 0)
 		heal(fs, s, buf->data);
 	iobuf_unref(buf);
@@ -140,7 +140,7 @@ int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 		return -ENOMEM;
 	int r = array_read(fs->array, s->address, s->blocks, buf, 0);
 	if (r == 0)
-		r = open_at(fs, s, buf->data, ret_plain);
+		r = store_open(fs, s, buf->data, ret_plain);
 	iobuf_unref(buf);
 	return r == 0 || r == -ENOMEM ? r : read_rebuilt(fs, s, ret_plain);
 }

@@ -21,6 +21,8 @@ struct sealed {
 	const struct record_ad *ad;
 };
 
+/* Opens the record from bytes that were read already. -EBADMSG. */
+int store_open(struct fs *fs, const struct sealed *sealed, const void *bytes, void *ret_plain);
 /* Reads, verifies and heals one record. -EIO when even parity cannot help. */
 int store_read(struct fs *fs, const struct sealed *sealed, void *ret_plain);
 

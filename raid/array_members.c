@@ -100,8 +100,8 @@ void member_read_failed(struct array *array, unsigned index, int error)
 	if (count & (count - 1))             /* told at 1, 2, 4, 8 …: a bad disk must not flood the log */
 		return;
 	describe(member, index, text, sizeof text);
-	event_report(array->events, EVENT_WARNING, (int)index, "%s: a read failed (%s), the %lluth since the array was opened.", text,
-		strerror(-error), (unsigned long long)count);
+	event_report(array->events, EVENT_WARNING, (int)index, "%s: a read failed (%s). Reads that failed since the array was opened: %llu.",
+		text, strerror(-error), (unsigned long long)count);
 }
 
 int array_drop_member(struct array *array, unsigned index, const char *why)
