@@ -113,7 +113,7 @@ class Btrfs(Peer):
         return f"{version_of('mkfs.btrfs', '--version')}, Linux {os.uname().release}"
 
     def mount_below(self, place, name):
-        run("mkfs.btrfs", "-q", "-f", "-d", "raid5", "-m", "raid1", *self.loops)
+        run("mkfs.btrfs", "-q", "-f", "-K", "-d", "raid5", "-m", "raid1", *self.loops)
         folder = place.folder(name)
         run("mount", "-t", "btrfs", "-o", ",".join(f"device={d}" for d in self.loops), self.loops[0], folder)
         return folder
@@ -296,6 +296,7 @@ def all_peers():
     peers = [Raid5cryptfs(*variant) for variant in VARIANTS]
     peers += [
         Passthrough("passthrough_ll", "writeback,cache=always"),
+        Passthrough("passthrough_ll:checked", "writeback,cache=always,default_permissions,xattr"),
         Passthrough("passthrough_ll:auto", "writeback,cache=auto"),
         Passthrough("passthrough_ll:plain", "writeback,cache=always", keeps_memory=False),
         Btrfs("btrfs"),

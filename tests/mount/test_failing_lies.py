@@ -1,5 +1,9 @@
 """A member that lies: gives other bits than it was given, drops or misplaces what it acknowledged.  What is wrong is found by tags and
-healed from parity, and no lie ever becomes parity: that would overwrite the only right copy of what the member should give."""
+healed from parity, and no lie ever becomes parity: that would overwrite the only right copy of what the member should give.
+
+Not in the usual suites yet (run it with `tests/run --suite long --long`): while a member misplaces every second write under load,
+about one run in six still sees a read fail.  What is suspected: rowlive_make_parity takes for dead what the open transaction
+replaced, though the durable root still names it, and a reader may hold it; what a lying member has there becomes parity then."""
 from faulty import *
 
 
@@ -20,7 +24,7 @@ def all_writes_lost(scene):
 
 
 def misplaced_writes(scene):
-    status, _ = kept(scene, lambda bad: bad.tell("misplace", "write", from_=8 << 20, to=48 << 20, every=5, by=4 << 20), 5)
+    status, _ = kept(scene, lambda bad: bad.tell("misplace", "write", from_=8 << 20, to=48 << 20, every=2, by=4 << 20), 20)
     check(status["members"][3]["healed"] > 0, f"what was damaged was found and healed: {status}")
 
 
