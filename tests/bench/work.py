@@ -66,7 +66,7 @@ class Bench:
         """Daemons have been mounted for milliseconds: first they get the memory that they work with."""
         folder = os.path.join(peer.folder, "warm-up")
         os.mkdir(folder)
-        self.helper("stream", "write", folder, self.sizes.stream // 8, MIB, 1)
+        self.helper("stream", "write", folder, self.sizes.stream, MIB, 1)
         os.unlink(os.path.join(folder, "stream0"))
         os.sync()
 
