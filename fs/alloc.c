@@ -508,16 +508,33 @@ int alloc_row_live(struct fs *fs, uint32_t band, uint64_t row, int *ret_live)
 	return 0;
 }
 
-int alloc_block_live(struct fs *fs, address block, bool *ret_live)
+/* The chunk of the block, and the number of its bit there. */
+static int find_block(struct fs *fs, address block, struct chunk **ret_chunk, unsigned *ret_bit)
 {
 	const struct band *b = config_band(fs->config, address_band(block));
 	if (!b || address_block(block) >= band_blocks(b))
 		return -EUCLEAN;
 	unsigned chunk_blocks = BITMAP_CHUNK_ROWS * band_row_blocks(b);
+	*ret_bit = (unsigned)(address_block(block) % chunk_blocks);
+	return chunk_get(fs, (uint32_t)(b - fs->config->bands), address_block(block) / chunk_blocks, ret_chunk);
+}
+
+int alloc_block_live(struct fs *fs, address block, bool *ret_live)
+{
 	struct chunk *c;
-	int r = chunk_get(fs, (uint32_t)(b - fs->config->bands), address_block(block) / chunk_blocks, &c);
-	if (r < 0)
-		return r;
-	*ret_live = bit_get(c->tree, (unsigned)(address_block(block) % chunk_blocks));
-	return 0;
+	unsigned bit;
+	int r = find_block(fs, block, &c, &bit);
+	if (r == 0)
+		*ret_live = bit_get(c->tree, bit);
+	return r;
+}
+
+int alloc_block_used(struct fs *fs, address block, bool *ret_used)
+{
+	struct chunk *c;
+	unsigned bit;
+	int r = find_block(fs, block, &c, &bit);
+	if (r == 0)
+		*ret_used = bit_get(c->used, bit) || mask_get(c->taken, bit / c->row_bits);
+	return r;
 }

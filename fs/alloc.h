@@ -80,5 +80,8 @@ int alloc_keep(struct fs *fs, address from, uint32_t blocks);
 int alloc_row_live(struct fs *fs, uint32_t band, uint64_t row, int *ret_live);
 /* Is the block's bit set in the system tree? May TREE_MISS. */
 int alloc_block_live(struct fs *fs, address block, bool *ret_live);
+/* Is the block live in any generation that still counts: in tree[], or freed by one that is not durable or that a pin holds, or
+ * in a row that is taken? May TREE_MISS. */
+int alloc_block_used(struct fs *fs, address block, bool *ret_used);
 
 #endif

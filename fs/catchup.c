@@ -3,15 +3,15 @@
  *  1. take_back: between two transactions (everything dirty was committed, nothing is being written) the array makes it
  *     FILLING: from then on it takes all new writes, and its gap is closed towards new generations.
  *  2. walk: rows written while it was away (`written` in the gap) are verified through their owners, and its unit of each
- *     is made from the others.  First the system rows that no row item covers yet (fs->pending_runs), then all row items in
- *     the order of addresses; the position moves on after a flush of the member, and the next root keeps it.
+ *     is made from the others.  First a commit, so that row items cover all of them (system rows get theirs with the next one);
+ *     then all row items in the order of addresses; the position moves on after a flush of the member, and the next root keeps it.
  *  3. close: the walk is through, everything is flushed: the array makes it IN_SYNC and a commit says so.
  *
  * A member that is in sync but not level with the chosen root (an unverified gap, design §5) goes through 2 and 3 alike.  Rows
  * are held by a pin while they are worked on: none is reused between looking and writing (R1). */
 #include "fs/catchup.h"
+#include "fs/mend.h"
 #include "fs/rowitem.h"
-#include "fs/rowlive.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,12 +19,14 @@
 
 #define STEP_ITEMS 4096          /* row items looked at in one step, which ends with a flush of all members */
 #define STEP_ROWS 256            /* rows repaired in one step, about */
+#define TRIES_MAX 8u             /* commits that parity of a row is waited for; then it is left to mending */
 #define RETRY_FIRST_NS (10 * INT64_C(1000000000))
 #define RETRY_MOST_NS (3600 * INT64_C(1000000000))
 
 struct target {
 	unsigned member;
 	bool filling;                    /* else it is in sync and unverified */
+	bool patient;                    /* rows whose parity cannot be made yet are waited for */
 	struct gap gap;
 };
 
@@ -61,9 +63,13 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 	int r = unit ? 0 : -ENOMEM;
 	for (uint64_t i = row; i < row + count && r == 0; i++) {
 		if (!t->filling) {
-			r = rowlive_make_parity(fs, b, i, list);
+			r = mend_parity(fs, b, i, list);
 			if (r == -EIO && others_in_sync(fs, t->member))
 				r = 0;
+			if (r == -EAGAIN && !t->patient) {
+				array_note_damage(fs->array, &(struct bad_unit){ .band = b->id, .row = i, .column = (uint8_t)band_parity_column(b, i) });
+				r = 0;
+			}
 			continue;
 		}
 		SCOPED_LOCK(&fs->heal_lock);
@@ -73,32 +79,30 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 			continue;
 		}
 		if (r == 0)
-			r = array_write_column(fs->array, b->id, i, column, unit);
+			r = array_write_column(fs->array, b->id, i, column, 0, UNIT_BLOCKS, unit);
 	}
 	return r;
 }
 
-/* `owners` NULL: by row items. */
-static int live_of(struct fs *fs, const struct band *b, const struct run *run, uint64_t row, unsigned count, struct live_list *list)
+static int live_of(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct live_list *list)
 {
 	struct op op;
 	int r = op_begin(fs, &op, OP_READ, 0);
 	do
-		r = run ? rowlive_owners(fs, b, run->rows.row, run->owners, run->owner_count, row, count, list)
-			: rowlive_collect(fs, b, row, count, list);
+		r = rowlive_collect(fs, b, row, count, list);
 	while (op_retry(&op, &r));
 	op_end(&op);
 	return r;
 }
 
 /* Verifies what lives in the rows, and only then makes units from them: parity of damaged data is worth nothing. */
-static int repair_rows(struct fs *fs, const struct target *t, const struct band *b, const struct run *run, uint64_t row, unsigned count)
+static int repair_rows(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
 {
 	struct live_list list = { 0 };
 	unsigned bad = 0;
 	if (column_of(b, t->member) < 0)
 		return 0;
-	int r = live_of(fs, b, run, row, count, &list);
+	int r = live_of(fs, b, row, count, &list);
 	if (r == 0)
 		r = rowlive_verify(fs, &list, &bad);
 	if (r == 0 && bad == 0)
@@ -109,45 +113,7 @@ static int repair_rows(struct fs *fs, const struct target *t, const struct band 
 	if (count == 1)
 		return 0;        /* reported by the store, with what it was */
 	for (unsigned i = 0; i < count && r == 0; i++)
-		r = repair_rows(fs, t, b, run, row + i, 1);
-	return r;
-}
-
-/* Rows of the last commit's system nodes, which no row item covers yet: copied, since the next commit changes them. */
-static int copy_pending(struct fs *fs, struct run **ret_runs, size_t *ret_count)
-{
-	struct run *runs = calloc(fs->pending_run_count + 1, sizeof *runs);
-	if (!runs)
-		return -ENOMEM;
-	*ret_runs = runs;
-	*ret_count = fs->pending_run_count;
-	for (size_t i = 0; i < fs->pending_run_count; i++) {
-		const struct run *from = &fs->pending_runs[i];
-		runs[i] = *from;
-		runs[i].owners = malloc(from->owner_count * sizeof *from->owners + 1);
-		if (!runs[i].owners)
-			return -ENOMEM;
-		memcpy(runs[i].owners, from->owners, from->owner_count * sizeof *from->owners);
-	}
-	return 0;
-}
-
-static int repair_pending(struct fs *fs, const struct target *t)
-{
-	struct run *runs = NULL;
-	size_t count = 0;
-	pthread_mutex_lock(&fs->lock);
-	uint64_t written = fs->tree_generation;
-	int r = copy_pending(fs, &runs, &count);
-	pthread_mutex_unlock(&fs->lock);
-	for (size_t i = 0; i < count && r == 0; i++) {
-		const struct band *b = &fs->config->bands[runs[i].rows.band];
-		if (array_stale(fs->array, t->member, written, band_row_address(b, runs[i].rows.row)))
-			r = repair_rows(fs, t, b, &runs[i], runs[i].rows.row, runs[i].rows.count);
-	}
-	for (size_t i = 0; i < count; i++)
-		free(runs[i].owners);
-	free(runs);
+		r = repair_rows(fs, t, b, row + i, 1);
 	return r;
 }
 
@@ -194,13 +160,13 @@ static address address_to_row(const struct fs *fs, address position)
 	return b ? address_make(b->id, address_block(position) / band_row_blocks(b)) : address_make(address_band(position), 0);
 }
 
-/* One stretch of the walk: 1, or 0 when it is through. */
+/* One stretch of the walk: 1, or 0 when it is through.  -EAGAIN: the row at the cursor has to wait for the next commit. */
 static int walk(struct fs *fs, const struct target *t, address *cursor)
 {
 	unsigned repaired = 0;
 	for (unsigned i = 0; i < STEP_ITEMS && repaired < STEP_ROWS; i++) {
 		uint64_t written = 0;
-		address row = 0;
+		address row = 0, before = *cursor;
 		unsigned count = 0;
 		struct op op;
 		int r = op_begin(fs, &op, OP_READ, 0);
@@ -213,7 +179,9 @@ static int walk(struct fs *fs, const struct target *t, address *cursor)
 		const struct band *b = config_band(fs->config, address_band(row));
 		if (!b || address_block(row) + count > b->rows || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
 			continue;
-		r = repair_rows(fs, t, b, NULL, address_block(row), count);
+		r = repair_rows(fs, t, b, address_block(row), count);
+		if (r == -EAGAIN)
+			*cursor = before;
 		if (r < 0)
 			return r;
 		repaired += count;
@@ -221,39 +189,57 @@ static int walk(struct fs *fs, const struct target *t, address *cursor)
 	return 1;
 }
 
-static int close_gap(struct fs *fs, unsigned member)
+static int commit_now(struct fs *fs)
 {
-	int r = array_gap_close(fs->array, member);
 	pthread_mutex_lock(&fs->lock);
 	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
-	return r < 0 ? r : fs_sync(fs);
+	return fs_sync(fs);
 }
 
-static int fill_step(struct fs *fs, const struct target *t)
+static int close_gap(struct fs *fs, unsigned member)
+{
+	int r = array_gap_close(fs->array, member), e = commit_now(fs);
+	return r < 0 ? r : e;
+}
+
+static int walk_pinned(struct fs *fs, const struct target *t, address *cursor, uint64_t *ret_durable)
 {
 	struct store_pin pin;
+	pthread_mutex_lock(&fs->lock);
+	store_pin(fs, &pin);
+	*ret_durable = fs->durable;
+	pthread_mutex_unlock(&fs->lock);
+	int r = walk(fs, t, cursor);
+	store_unpin(fs, &pin);
+	return r;
+}
+
+static int fill_step(struct fs *fs, struct target *t)
+{
 	address cursor = address_to_row(fs, t->gap.position);
+	uint64_t durable;
 	int r = commit_open(fs);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	uint64_t durable = fs->durable;
+	bool pending = t->gap.position == 0 && fs->tree_generation <= t->gap.to;
 	pthread_mutex_unlock(&fs->lock);
-	if (t->gap.position == 0)
-		r = repair_pending(fs, t);
-	if (r == 0)
-		r = walk(fs, t, &cursor);
-	store_unpin(fs, &pin);
-	if (r < 0)
+	if (pending)
+		return commit_now(fs) < 0 ? -EIO : 1;
+	t->patient = fs->fill_tries < TRIES_MAX;
+	r = walk_pinned(fs, t, &cursor, &durable);
+	if (r < 0 && r != -EAGAIN)
 		return r;
+	fs->fill_tries = r == -EAGAIN ? fs->fill_tries + 1 : 0;
 	int e = array_flush(fs->array, durable);
 	if (e < 0)
 		return e;
 	if (r == 0)
 		return close_gap(fs, t->member) < 0 ? -EIO : 1;
 	array_gap_advance(fs->array, t->member, row_to_address(fs, cursor));
+	if (r == -EAGAIN)
+		return commit_now(fs) < 0 ? -EIO : 1;
 	pthread_mutex_lock(&fs->lock);
 	txn_mark_dirty(fs);              /* so that a root keeps the position, also where nobody else writes */
 	pthread_mutex_unlock(&fs->lock);
@@ -292,7 +278,7 @@ static int return_member(struct fs *fs, unsigned member)
 
 static int take_back(struct fs *fs, unsigned member)
 {
-	int r = commit_open(fs);
+	int r = array_member_answers(fs->array, member) ? commit_open(fs) : -EAGAIN;
 	if (r < 0)
 		return r;
 	hold_early(fs, true);
@@ -303,11 +289,15 @@ static int take_back(struct fs *fs, unsigned member)
 	return r;
 }
 
-/* A member that was dropped while mounted is tried again, ever more seldom. */
+/* A member that was dropped while mounted is tried again, ever more seldom; one that was out when the array was opened at once. */
 static bool due(struct fs *fs, unsigned member)
 {
 	int64_t now = fs_now_ns(fs);
 	struct retry *retry = &fs->retries[member];
+	if (retry->worked) {
+		retry->worked = false;
+		retry->not_before_ns = now + (retry->delay_ns ? retry->delay_ns : RETRY_FIRST_NS);
+	}
 	if (now < retry->not_before_ns)
 		return false;
 	retry->delay_ns = retry->delay_ns ? retry->delay_ns * 2 : RETRY_FIRST_NS;
@@ -324,12 +314,14 @@ int catchup_step(struct fs *fs)
 	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
 		struct member_status s;
 		array_member_status(fs->array, m, &s);
+		if (s.state != MEMBER_OUT)
+			fs->retries[m].worked = true;
 		if (s.state == MEMBER_OUT && s.name[0] && due(fs, m)) {
 			int r = take_back(fs, m);
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}
 		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
-			struct target t = { m, s.state == MEMBER_FILLING, s.gap };
+			struct target t = { .member = m, .filling = s.state == MEMBER_FILLING, .gap = s.gap };
 			return fill_step(fs, &t);
 		}
 	}

@@ -66,8 +66,8 @@ struct txn {
 /* A system node that relocation wants moved, if it still lies there. */
 struct touch { struct key key; uint8_t level; address at; };
 
-/* When a member that was dropped is tried again. */
-struct retry { int64_t not_before_ns, delay_ns; };
+/* When a member that was dropped is tried again; `worked`: it was at work when last looked at. */
+struct retry { int64_t not_before_ns, delay_ns; bool worked; };
 
 struct fs {
 	struct fs_options options;
@@ -114,6 +114,8 @@ struct fs {
 	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
 	struct retry retries[MEMBERS_MAX];
 	bool relocating;                 /* one thread relocates at a time */
+	unsigned fill_tries;             /* of the row that catching up waits for; the work thread's */
+	uint64_t mend_after;             /* mending rests until this generation is durable */
 	uint32_t relocate_band; uint64_t relocate_row;           /* where it looks next */
 	unsigned relocate_fruitless;     /* rounds in the background that gained no row */
 	uint64_t relocate_rest;          /* generation after which it rests until somebody else commits */

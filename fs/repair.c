@@ -8,7 +8,7 @@
  * Every step is an operation, and every round ends with a commit: so a cut leaves an older root or a newer one, never less than
  * there was. Nothing is written when the check finds nothing. */
 #include "fs/checkimpl.h"
-#include "fs/rowlive.h"
+#include "fs/mend.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #define ROUNDS_MAX 8
+#define PARITY_TRIES 3u
 
 void repair_say(struct check *c, const char *format, ...)
 {
@@ -72,20 +73,34 @@ static void set_counts(struct check *c)
 	pthread_mutex_unlock(&fs->lock);
 }
 
-static int repair_parity(struct check *c, uint32_t band, uint64_t row)
+static int mend_pinned(struct fs *fs, const struct band *b, uint64_t row)
 {
-	struct fs *fs = c->fs;
 	struct store_pin pin;
-	const struct band *b = config_band(fs->config, band);
-	int r = commit_open(fs);
-	if (r < 0)
-		return r;
 	pthread_mutex_lock(&fs->lock);
 	store_pin(fs, &pin);
 	pthread_mutex_unlock(&fs->lock);
-	r = rowlive_settle(fs, b, row);
+	int r = mend_row(fs, b, row);
 	store_unpin(fs, &pin);
-	if (r < 0 && r != -EIO)
+	return r;
+}
+
+/* What the commits before replaced in the row is free only after one more. */
+static int repair_parity(struct check *c, uint32_t band, uint64_t row)
+{
+	struct fs *fs = c->fs;
+	const struct band *b = config_band(fs->config, band);
+	int r = commit_open(fs);
+	if (r == 0)
+		r = mend_pinned(fs, b, row);
+	for (unsigned i = 0; i < PARITY_TRIES && r == -EAGAIN; i++) {
+		pthread_mutex_lock(&fs->lock);
+		txn_mark_dirty(fs);
+		pthread_mutex_unlock(&fs->lock);
+		r = fs_sync(fs);
+		if (r == 0)
+			r = mend_pinned(fs, b, row);
+	}
+	if (r < 0 && r != -EIO && r != -EAGAIN)
 		return r;
 	if (check_row_parity(fs, b, row))
 		repair_say(c, "Parity of band %u, row %llu was written anew.", band, (unsigned long long)row);

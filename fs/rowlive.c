@@ -2,7 +2,6 @@
 #include "fs/rowitem.h"
 #include "fs/rowlive.h"
 #include "fs/store.h"
-#include "raid/parity.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -125,81 +124,4 @@ int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_ba
 	}
 	free(bytes);
 	return 0;
-}
-
-/* The units of the row's data columns, in their order, as they lie there. */
-static int read_row(struct fs *fs, const struct band *b, uint64_t row, uint8_t *ret_units)
-{
-	for (unsigned i = 0; i < band_data_units(b); i++) {
-		struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
-		int r = unit ? array_read_column(fs->array, b->id, row, band_data_column(b, row, i), unit) : -ENOMEM;
-		if (r < 0)
-			return r;
-		memcpy(ret_units + (size_t)i * UNIT_BYTES, unit->data, UNIT_BYTES);
-	}
-	return 0;
-}
-
-static bool opens_from(struct fs *fs, const struct band *b, const struct live *live, const uint8_t *units)
-{
-	const struct record_place *p = &live->place;
-	struct record_ad ad = live->node ? store_node_ad(live->tree, live->level) : store_data_ad(p->object, p->block, p->blocks);
-	struct sealed s = live->node
-		? (struct sealed){ le64_get(live->pointer.address), UNIT_BLOCKS, live->pointer.nonce, live->pointer.tag,
-			le32_get(live->pointer.index), &ad }
-		: (struct sealed){ p->address, p->blocks, p->nonce, p->tag, p->index, &ad };
-	autofree uint8_t *plain = malloc(UNIT_BYTES);
-	return plain && store_open(fs, &s, units + address_block(s.address) % band_row_blocks(b) * BLOCK_BYTES, plain) == 0;
-}
-
-int rowlive_make_parity(struct fs *fs, const struct band *b, uint64_t row, const struct live_list *list)
-{
-	unsigned column = band_parity_column(b, row), data_units = band_data_units(b);
-	size_t bytes = (size_t)data_units * UNIT_BYTES;
-	autofree uint8_t *units = malloc(bytes), *again = malloc(bytes);
-	struct iobuf *parity cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES), *there cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
-	const void *sources[XOR_SOURCES_MAX];
-	if (!units || !again || !parity || !there)
-		return -ENOMEM;
-	SCOPED_LOCK(&fs->heal_lock);
-	int r = read_row(fs, b, row, units);
-	for (size_t i = 0; i < list->count && r == 0; i++) {
-		address at = list->items[i].node ? le64_get(list->items[i].pointer.address) : list->items[i].place.address;
-		if (address_band(at) == b->id && band_row_of(b, at) == row && !opens_from(fs, b, &list->items[i], units))
-			return 0;
-	}
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < data_units; i++)
-		sources[i] = units + (size_t)i * UNIT_BYTES;
-	xor_many(parity->data, sources, data_units, UNIT_BYTES);
-	if (array_read_column(fs->array, b->id, row, column, there) == 0 && !memcmp(parity->data, there->data, UNIT_BYTES))
-		return 0;
-	r = read_row(fs, b, row, again);
-	return r < 0 || memcmp(units, again, bytes) ? r : array_write_column(fs->array, b->id, row, column, parity);
-}
-
-/* While mounting there are no trees yet to go by. */
-static int collect_row(struct fs *fs, const struct band *band, uint64_t row, struct live_list *list)
-{
-	struct op op;
-	int r = op_begin(fs, &op, OP_READ, 0);
-	do
-		r = fs->file.root && fs->system.root ? rowlive_collect(fs, band, row, 1, list) : -ENOENT;
-	while (op_retry(&op, &r));
-	op_end(&op);
-	return r;
-}
-
-int rowlive_settle(struct fs *fs, const struct band *band, uint64_t row)
-{
-	struct live_list list = { 0 };
-	unsigned bad = 0;
-	int r = collect_row(fs, band, row, &list);
-	if (r == 0)
-		r = rowlive_verify(fs, &list, &bad);
-	if (r == 0 && list.count > 0 && bad == 0)
-		r = rowlive_make_parity(fs, band, row, &list);
-	free(list.items);
-	return r;
 }

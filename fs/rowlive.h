@@ -26,13 +26,5 @@ int rowlive_owners(struct fs *fs, const struct band *band, uint64_t first_row, c
 /* Reads and verifies everything in the list, healing what can be healed; no lock held, under the caller's pin. *ret_bad counts what
  * could not be had. */
 int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad);
-/* Makes parity of the row right if it is not, from bytes that verified as they were read: a member that lies about what it wrote, or
- * gives other bits at each read, would else have that made parity, and what only parity still has would be lost.  `list` has what
- * lives in the row; when some of it does not verify as it lies there, nothing is written, and whoever reads it heals it.  What is
- * dead has no tag: it must read the same twice.  0, also when nothing was written. */
-int rowlive_make_parity(struct fs *fs, const struct band *band, uint64_t row, const struct live_list *list);
-/* When everything that lives in the row verifies, its parity is made right if it is not. No lock held, under the caller's pin.  Does
- * nothing to a row that no row item covers yet. */
-int rowlive_settle(struct fs *fs, const struct band *band, uint64_t row);
 
 #endif

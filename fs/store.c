@@ -1,4 +1,3 @@
-#include "fs/rowlive.h"
 #include "fs/store.h"
 
 #include <errno.h>
@@ -49,47 +48,45 @@ int store_open(struct fs *fs, const struct sealed *s, const void *bytes, void *r
 	return open_record(&fs->keys->data, s->nonce, s->index, s->ad, sizeof *s->ad, bytes, s->blocks * BLOCK_BYTES, s->tag, ret_plain);
 }
 
-/* Writes the record's own blocks, as rebuilt and verified, into the unit that gave something else. */
-static int heal_unit(struct fs *fs, const struct sealed *s, const struct band *b, uint64_t row, unsigned column, const uint8_t *good)
+void store_narrow(const uint8_t *there, const uint8_t *want, unsigned *first, unsigned *end)
 {
-	struct iobuf *unit = iobuf_new(UNIT_BYTES);
-	if (!unit)
-		return -ENOMEM;
-	SCOPED_LOCK(&fs->heal_lock);
-	int r = array_read_column(fs->array, b->id, row, column, unit);
-	if (r < 0 && r != -ETIMEDOUT)    /* a read that hangs may still write to `unit` */
-		r = array_rebuild_column(fs->array, b->id, row, column, unit);
-	if (r == 0) {
-		memcpy(unit->data + address_block(s->address) % UNIT_BLOCKS * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
-		r = array_write_column(fs->array, b->id, row, column, unit);
-	}
-	iobuf_unref(unit);
-	return r;
+	while (*first < *end && !memcmp(there + *first * BLOCK_BYTES, want + *first * BLOCK_BYTES, BLOCK_BYTES))
+		++*first;
+	while (*first < *end && !memcmp(there + (*end - 1) * BLOCK_BYTES, want + (*end - 1) * BLOCK_BYTES, BLOCK_BYTES))
+		--*end;
 }
 
-/* Heals a record, and then its row: where a whole unit was lost, its dead blocks and padding are wrong as well, and what the
- * other columns have there could no longer be rebuilt.  Settling reads what else lives in the row, which may heal in
- * turn: those inner ones leave the row to the outer. */
+/* Writes those of the record's blocks, as rebuilt and verified, in which the unit is different, or all if they cannot be read. */
+static int heal_blocks(struct fs *fs, const struct sealed *s, const struct bad_unit *unit, const uint8_t *good)
+{
+	struct iobuf *there cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES), *want cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	unsigned first = (unsigned)(address_block(s->address) % UNIT_BLOCKS), end = first + s->blocks;
+	if (!there || !want)
+		return -ENOMEM;
+	memcpy(want->data + first * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
+	SCOPED_LOCK(&fs->heal_lock);
+	if (array_read_column(fs->array, unit->band, unit->row, unit->column, there) == 0)
+		store_narrow(there->data, want->data, &first, &end);
+	return first == end ? 0 : array_write_column(fs->array, unit->band, unit->row, unit->column, first, end - first, want);
+}
+
+/* Heals a record.  What else is wrong of its unit is left to mend.c. */
 static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
 {
-	static _Thread_local bool settling;
 	const struct band *b = config_band(fs->config, address_band(s->address));
 	uint64_t row = band_row_of(b, s->address);
-	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b)), column = band_data_column(b, row, index);
-	unsigned member = b->columns[column].member;
+	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b));
+	struct bad_unit unit = { .band = b->id, .row = row, .column = (uint8_t)band_data_column(b, row, index) };
+	unsigned member = b->columns[unit.column].member;
 	if (fs->read_only)
 		event_report(&fs->options.events, EVENT_DAMAGED, (int)member, "%u bytes of member %u are damaged, and were made from parity "
 			"(band %u, row %llu)", s->blocks * BLOCK_BYTES, member + 1, b->id, (unsigned long long)row);
-	if (fs->read_only || commit_open(fs) < 0 || heal_unit(fs, s, b, row, column, good) < 0)
+	if (fs->read_only || commit_open(fs) < 0 || heal_blocks(fs, s, &unit, good) < 0)
 		return;
 	array_count_healed(fs->array, member);
 	event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes of member %u from parity (band %u, row %llu)",
-		s->blocks * BLOCK_BYTES, member, b->id, (unsigned long long)row);
-	if (settling)
-		return;
-	settling = true;
-	rowlive_settle(fs, b, row);
-	settling = false;
+		s->blocks * BLOCK_BYTES, member + 1, b->id, (unsigned long long)row);
+	array_note_damage(fs->array, &unit);
 }
 
 static void report_unreadable(struct fs *fs, const struct sealed *s)

@@ -26,4 +26,7 @@ int store_open(struct fs *fs, const struct sealed *sealed, const void *bytes, vo
 /* Reads, verifies and heals one record. -EIO when even parity cannot help. */
 int store_read(struct fs *fs, const struct sealed *sealed, void *ret_plain);
 
+/* Narrows blocks [*first, *end) of a unit to those from the first to the last that differ; *first == *end if none does. */
+void store_narrow(const uint8_t *there, const uint8_t *want, unsigned *first, unsigned *end);
+
 #endif

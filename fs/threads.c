@@ -1,11 +1,12 @@
 /* Three threads beside the workers of the pool:
  *   commit  commits when somebody waits for it, when the oldest change is as old as the interval, or memory is full;
  *   flush   places dirty records early, so that a long copy flows and memory stays bounded;
- *   work    catches up members, and relocates when free rows are few.
+ *   work    mends what is damaged, catches up members, and relocates when free rows are few.
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
 #include "fs/catchup.h"
 #include "fs/inode.h"
 #include "fs/log.h"
+#include "fs/mend.h"
 #include "fs/place.h"
 #include "fs/relocate.h"
 #include "fs/space.h"
@@ -103,11 +104,11 @@ static int relocate_in_background(struct fs *fs)
 
 int fs_work(struct fs *fs)
 {
-	int r = catchup_step(fs);
+	int mended = mend_step(fs), r = mended < 0 ? mended : catchup_step(fs);
 	if (r < 0 || fs->read_only)
 		return r;
 	int e = relocate_in_background(fs);
-	return e < 0 ? e : r;
+	return e < 0 ? e : r | mended;
 }
 
 static void *work_main(void *arg)

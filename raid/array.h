@@ -143,7 +143,18 @@ int array_read_rebuilt(struct array *array, address from, unsigned blocks, struc
  * fails; one that is filling is used, and may be stale), and written back. */
 int array_read_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
 int array_rebuild_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit);
-int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
+/* Blocks [first, first + blocks) of the unit, from the same place in `unit`. */
+int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, unsigned first, unsigned blocks,
+	struct iobuf *unit);
+
+/* A unit known to be damaged.  array_read and its like note those that a member in sync could not read (and which they made
+ * from the others); whoever finds that bytes do not verify notes more.  They are to be mended by the one who takes them. */
+struct bad_unit { uint32_t band; uint8_t column, tries; uint64_t row; };
+/* Is there once, however often it is noted; with too many, the newest are forgotten. */
+void array_note_damage(struct array *array, const struct bad_unit *unit);
+void array_forget_damage(struct array *array, const struct bad_unit *unit);
+/* The oldest; false if there is none. */
+bool array_take_damage(struct array *array, struct bad_unit *ret_unit);
 
 /* Could the member's unit of a row with this `written` and address be stale (a gap covers it)? */
 bool array_stale(const struct array *array, unsigned member, uint64_t written, address row_address);
@@ -180,6 +191,8 @@ bool array_degraded(struct array *array);
 /* Drops a member by hand or because its data is wrong (reported with `why`).  -EBUSY when the array cannot
  * do without it, -EROFS. */
 int array_drop_member(struct array *array, unsigned member, const char *why);
+/* Can the OUT member's label be read, and is it its own? A disk may be gone, or serve writes and no reads. */
+bool array_member_answers(struct array *array, unsigned member);
 /* Makes an OUT member that answers again FILLING: between two transactions only (the caller guarantees that no rows
  * are being written), after all its old I/O returned (-EAGAIN else).  `generation` is the one now being made: the
  * gap's `to` becomes the last one before it. */

@@ -19,6 +19,7 @@
 #define READ_ERRORS_IN_A_ROW_MAX 64u
 /* Disks of members that came back as another disk: closed with the array, since reads may be on them. */
 #define RETIRED_MAX 64u
+#define DAMAGE_MAX 256u
 
 struct member {
 	struct uuid uuid;
@@ -57,6 +58,8 @@ struct array {
 	struct member members[MEMBERS_MAX];
 	unsigned retired_count;              /* protected by mutex, like retired[] */
 	struct disk *retired[RETIRED_MAX];
+	unsigned damage_count;               /* protected by mutex, like damage[] */
+	struct bad_unit damage[DAMAGE_MAX];    /* the oldest first */
 };
 
 static inline pthread_mutex_t *array_mutex(const struct array *array) { return &((struct array *)array)->mutex; }

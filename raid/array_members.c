@@ -122,6 +122,22 @@ int array_drop_member(struct array *array, unsigned index, const char *why)
 	return 0;
 }
 
+bool array_member_answers(struct array *array, unsigned index)
+{
+	assert(index < array->member_count);
+	struct member *member = &array->members[index];
+	struct disk *disk = atomic_load(&member->disk);
+	uint8_t copies[LABEL_COPIES][LABEL_BYTES];
+	int statuses[LABEL_COPIES], status;
+	struct label label;
+
+	if (!disk || !disk_quiet(disk))
+		return false;
+	scan_copies(disk, copies, statuses);
+	scan_best_copy(copies, statuses, &array->auth, &label, &status);
+	return status == 0 && uuid_equal(&label.array, &array->config->array) && uuid_equal(&label.member, &member->uuid);
+}
+
 int array_member_return(struct array *array, unsigned index, uint64_t generation)
 {
 	assert(index < array->member_count);

@@ -119,6 +119,12 @@ static unsigned plan_ios(const struct reading *r, struct piece *pieces, unsigned
 	return io_count;
 }
 
+static void note_unreadable(const struct reading *r, const struct piece *p)
+{
+	if (member_state_now(column_member(r, p->column)) == MEMBER_IN_SYNC)
+		array_note_damage(r->array, &(struct bad_unit){ .band = r->band->id, .column = p->column, .row = p->row });
+}
+
 /* Runs the wanted pieces.  *ret_again: pieces of merged ios that failed are wanted again, each alone. */
 static int run_once(const struct reading *r, struct piece *pieces, unsigned count, bool merge, struct disk_io *ios,
 	struct iovec *iov, uint32_t *io_of, bool *ret_again)
@@ -146,6 +152,8 @@ static int run_once(const struct reading *r, struct piece *pieces, unsigned coun
 			continue;
 		}
 		p->status = io->result;
+		if (io->result != -ETIMEDOUT)
+			note_unreadable(r, p);
 		/* A long one that hangs counts once. */
 		if (io->iov[0].iov_base == piece_data(p))
 			member_read_failed(r->array, r->band->columns[p->column].member, io->result);

@@ -97,23 +97,24 @@ int array_write_rows(struct array *array, uint32_t band_id, uint64_t row, unsign
 	return settle_writes(array, ios, members, count, "a write");
 }
 
-int array_write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned c, struct iobuf *unit)
+int array_write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned c, unsigned first, unsigned blocks,
+	struct iobuf *unit)
 {
 	const struct band *band = config_band(array->config, band_id);
 
 	if (!band || row >= band->rows || c >= band->width)
 		return -EINVAL;
-	assert(unit->bytes >= UNIT_BYTES);
+	assert(unit->bytes >= UNIT_BYTES && blocks > 0 && first + blocks <= UNIT_BLOCKS);
 	if (atomic_load(&array->read_only))
 		return -EROFS;
 	uint8_t index = band->columns[c].member;
 	struct member *member = &array->members[index];
 	if (!member_takes_writes(member))
 		return -EIO;
-	struct iovec iov = { unit->data, UNIT_BYTES };
+	struct iovec iov = { unit->data + (size_t)first * BLOCK_BYTES, (size_t)blocks * BLOCK_BYTES };
 	struct disk_io io = { .op = DISK_WRITE, .disk = atomic_load(&member->disk),
-		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row),
-		.length_bytes = UNIT_BYTES, .iov = &iov, .iov_count = 1, .hold = unit };
+		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row) + (uint64_t)first * BLOCK_BYTES,
+		.length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = unit };
 	disk_run(&io, 1, array->io_timeout_ms);
 	if (!io.result)
 		return 0;

@@ -217,10 +217,10 @@ class Scenery:
 def dropped(scene, break_it, loops=False, back=False, by_reads=False):
     """The last member fails under load: nobody sees an error, it is out, the user is told, it is caught up when it is back, and then another
     one may be missing.  `back`: it is well again, and comes back, while mounted; else at the next mount.  `by_reads`: it takes many of
-    them, and a member that takes writes comes back when it is tried again, and is dropped again."""
+    them."""
     s = Scenery(scene, "-o", "timeout=2,commit=1", loops=loops)
     member = s.paths[-1]
-    stays_out = not back and not by_reads
+    stays_out = not back
     break_it(s.bad)
     if by_reads:
         s.end_load()
@@ -240,7 +240,7 @@ def dropped(scene, break_it, loops=False, back=False, by_reads=False):
     s.m.umount()
     s.bad.heal()
     if not back:
-        check(by_reads or scene.status(*s.paths, code=DEGRADED)["map"] == "[UUU_]", "it is out of date")
+        check(scene.status(*s.paths, code=DEGRADED)["map"] == "[UUU_]", "it is out of date")
         s.mount()
         s.verify()
         s.m.wait_healthy()

@@ -24,6 +24,26 @@ def rare_read_errors(scene):
     fsck_clean(scene, paths)
 
 
+def unreadable_sectors(scene):
+    """What cannot be read until it is written is written: the drive then gives it another place."""
+    paths, [bad] = failing(scene)
+    m = Mount(scene, paths, *OPTIONS)
+    make_tree(m.root, files=60, big=24)
+    before = describe_tree(m.root)
+    m.umount()
+    m = Mount(scene, paths, *OPTIONS)
+    for start in range(8 << 20, 10 << 20, 256 << 10):
+        bad.tell("fail", "read", from_=start, to=start + 16384, mended=1)
+    compare_trees(before, describe_tree(m.root), "with bad sectors")
+    check(bad.bad() > 0, "some reads failed")
+    wait_for(lambda: m.member(3)["healed"] >= 8, "what could not be read is written anew")
+    check_equal(m.status()["state"], "healthy", f"it stays: {m.status()}")
+    check("could not read" in m.log(), f"it is told: {m.log()}")
+    m.umount()
+    bad.heal()
+    fsck_clean(scene, paths)
+
+
 def short_reads(scene):
     kept(scene, lambda bad: bad.tell("short", "read", every=2), 5)
 
@@ -92,4 +112,4 @@ def goes_back_while_mounted(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(rare_read_errors, short_reads, slow, goes_back_while_unmounted, goes_back_while_mounted)
+    main(rare_read_errors, unreadable_sectors, short_reads, slow, goes_back_while_unmounted, goes_back_while_mounted)

@@ -1,6 +1,8 @@
-/* A whole unit of a member holds garbage (a lost or misdirected write): when what lives in it is read, not only that is
- * healed, but the whole row is: its dead blocks and padding are what the other columns' blocks are rebuilt from.  Proved by
- * fs_check (which knows parity), and by reading everything without each other member in turn. */
+/* A whole unit of a member holds garbage (a lost or misdirected write), or cannot be read: when what lives in it is read, not only
+ * that is healed, but the whole row is: its dead blocks and padding are what the other columns' blocks are rebuilt from.  Proved by
+ * fs_check (which knows parity), and by reading everything without each other member in turn.
+ *
+ * A row may also hold what the open transaction has replaced, and a cut brings back: that too is whole again after it. */
 #include "fs/core.h"
 #include "fs/record.h"
 #include "tests/lib/simfs.h"
@@ -72,18 +74,32 @@ static address first_address(uint64_t ino)
 	return place.address;
 }
 
-/* Garbage over the whole unit that the file's first record lies in. */
-static void spoil_unit(uint64_t ino)
+/* Where the unit lies that the file's first record is in. */
+static struct simdisk *unit_place(address at, uint64_t *ret_offset_bytes)
 {
 	const struct config *config = array_config(fs_array(simfs_fs(sim)));
-	address at = first_address(ino);
 	const struct band *b = config_band(config, address_band(at));
 	uint64_t row = band_row_of(b, at);
 	unsigned column = band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)));
+	*ret_offset_bytes = column_row_offset_bytes(&config->geometry, &b->columns[column], row);
+	return sim->world->disks[b->columns[column].member];
+}
+
+static void spoil_unit(address at)
+{
+	uint64_t offset_bytes;
+	struct simdisk *disk = unit_place(at, &offset_bytes);
 	uint8_t garbage[UNIT_BYTES];
 	memset(garbage, 0xa5, sizeof garbage);
-	simdisk_poke(sim->world->disks[b->columns[column].member], column_row_offset_bytes(&config->geometry, &b->columns[column], row),
-		garbage, sizeof garbage);
+	simdisk_poke(disk, offset_bytes, garbage, sizeof garbage);
+}
+
+/* What the background would do, until it has nothing more to do. */
+static void mend(void)
+{
+	unsigned steps = 0;
+	while (fs_work(simfs_fs(sim)) > 0)
+		REQUIRE(++steps < 1000);
 }
 
 static void complain(void *ctx, const char *text)
@@ -92,21 +108,18 @@ static void complain(void *ctx, const char *text)
 	fprintf(stderr, "check: %s\n", text);
 }
 
-int main(void)
+static void make(void)
 {
+	memset(inos, 0, sizeof inos);
 	REQUIRE(simfs_make(&sim, DISKS, UINT64_C(16) << 20, CIPHER_XCHACHA20_POLY1305, 7) == 0);
 	write_files(1);
 	write_files(2);          /* leaves dead blocks in the rows of before */
 	REQUIRE(simfs_remount(sim) == 0);
 	CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
-	for (unsigned i = 0; i < FILES; i++) {
-		unsigned healed = sim->events[EVENT_HEALED];
-		spoil_unit(inos[i]);
-		read_files();
-		CHECK(sim->events[EVENT_HEALED] > healed);
-		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
-		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
-	}
+}
+
+static void read_without_each(void)
+{
 	for (unsigned out = 0; out < DISKS; out++) {
 		sim->left_out[out] = true;
 		sim->options.read_only = true;
@@ -114,6 +127,120 @@ int main(void)
 		read_files();
 		sim->left_out[out] = false;
 	}
+	sim->options.read_only = false;
+}
+
+static void garbage(void)
+{
+	make();
+	for (unsigned i = 0; i < FILES; i++) {
+		unsigned healed = sim->events[EVENT_HEALED];
+		spoil_unit(first_address(inos[i]));
+		read_files();
+		mend();
+		CHECK(sim->events[EVENT_HEALED] > healed);
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	}
+	read_without_each();
 	simfs_free(sim);
+}
+
+static void unreadable(void)
+{
+	make();
+	for (unsigned i = 0; i < FILES; i++) {
+		unsigned healed = sim->events[EVENT_HEALED];
+		uint64_t at;
+		struct simdisk *disk = unit_place(first_address(inos[i]), &at);
+		uint8_t unit[UNIT_BYTES], after[UNIT_BYTES];
+		simdisk_peek(disk, at, unit, sizeof unit);
+		memset(after, 0x5a, sizeof after);
+		simdisk_poke(disk, at, after, sizeof after);     /* what cannot be read is lost */
+		unsigned rule = simdisk_fault(disk, &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+			.from_bytes = at, .to_bytes = at + UNIT_BYTES });
+		read_files();
+		CHECK(simdisk_fault_hits(disk, rule) > 0);
+		mend();
+		CHECK(sim->events[EVENT_HEALED] > healed);
+		simdisk_peek(disk, at, after, sizeof after);
+		CHECK(!memcmp(unit, after, sizeof unit));
+		simdisk_clear_faults(disk);
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	}
+	read_without_each();
+	simfs_free(sim);
+}
+
+/* A member lies while the open transaction replaces a file of the row. */
+static void replaced(void)
+{
+	make();
+	uint8_t other[5 * BLOCK_BYTES];
+	memset(other, 'o', sizeof other);
+	for (unsigned i = 0; i < FILES; i++) {
+		address at = first_address(inos[i]);
+		REQUIRE(fs_write(simfs_fs(sim), inos[i], other, size_of(i), 0, false, NULL) == (ssize_t)size_of(i));
+		spoil_unit(at);
+		for (unsigned k = 0; k < FILES; k++)
+			if (k != i)
+				CHECK_EQ(fs_read(simfs_fs(sim), inos[k], other, sizeof other, 0), size_of(k));
+		memset(other, 'o', sizeof other);
+		mend();
+		REQUIRE(simfs_crash(sim, SIMCUT_KEEP_ALL) == 0);
+		read_files();
+		mend();
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+		REQUIRE(array_flush(fs_array(simfs_fs(sim)), 0) == 0);   /* or the next cut brings this garbage back */
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	}
+	read_without_each();
+	simfs_free(sim);
+}
+
+/* A block is garbage that the open transaction has replaced, and parity of another block of its row is wrong: if it were made now, what
+ * the replaced block is rebuilt from after a cut would be lost.  It is made once that is committed. */
+static void parity_waits(void)
+{
+	make();
+	uint8_t bytes[5 * BLOCK_BYTES], garbage[BLOCK_BYTES];
+	memset(garbage, 0xa5, sizeof garbage);
+	for (unsigned i = 0; i < FILES; i++) {
+		struct fs *fs = simfs_fs(sim);
+		const struct config *config = array_config(fs_array(fs));
+		address at = first_address(inos[i]);
+		const struct band *b = config_band(config, address_band(at));
+		uint64_t row = band_row_of(b, at), offset_bytes;
+		unsigned parity = band_parity_column(b, row), first = (unsigned)(address_block(at) % UNIT_BLOCKS);
+		unsigned end = first + (unsigned)(size_of(i) / BLOCK_BYTES), block = end < UNIT_BLOCKS ? end : first - 1;
+		if (end > UNIT_BLOCKS || block >= UNIT_BLOCKS)
+			continue;
+		memset(bytes, 'o', sizeof bytes);
+		REQUIRE(fs_write(fs, inos[i], bytes, size_of(i), 0, false, NULL) == (ssize_t)size_of(i));
+		struct simdisk *disk = unit_place(at, &offset_bytes);
+		simdisk_poke(disk, offset_bytes + first * BLOCK_BYTES, garbage, sizeof garbage);
+		simdisk_flip(sim->world->disks[b->columns[parity].member],
+			column_row_offset_bytes(&config->geometry, &b->columns[parity], row) + block * BLOCK_BYTES, 1);
+		struct bad_unit unit = { .band = b->id, .row = row, .column = (uint8_t)parity };
+		array_note_damage(fs_array(fs), &unit);
+		mend();
+		REQUIRE(simfs_crash(sim, SIMCUT_KEEP_ALL) == 0);
+		read_files();
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+		array_note_damage(fs_array(simfs_fs(sim)), &unit);
+		mend();
+		REQUIRE(array_flush(fs_array(simfs_fs(sim)), 0) == 0);
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	}
+	read_without_each();
+	simfs_free(sim);
+}
+
+int main(void)
+{
+	garbage();
+	unreadable();
+	replaced();
+	parity_waits();
 	return CHECK_DONE();
 }

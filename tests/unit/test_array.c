@@ -189,7 +189,7 @@ static void test_read_errors(void)
 	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
 	CHECK_EQ(array_read_column(rig->array, band->id, 9, band_data_column(band, 9, 1), unit), -EIO);
 	CHECK_EQ(array_rebuild_column(rig->array, band->id, 9, band_data_column(band, 9, 1), unit), 0);
-	CHECK_EQ(array_write_column(rig->array, band->id, 9, band_data_column(band, 9, 1), unit), 0);
+	CHECK_EQ(array_write_column(rig->array, band->id, 9, band_data_column(band, 9, 1), 0, UNIT_BLOCKS, unit), 0);
 	CHECK_EQ(array_read_column(rig->array, band->id, 9, band_data_column(band, 9, 1), unit), 0);
 	array_count_healed(rig->array, b);
 	array_member_status(rig->array, b, &status);
@@ -298,7 +298,7 @@ static void catch_up(struct rig *rig, unsigned member)
 						!array_stale(rig->array, member, written, band_row_address(band, row)))
 					continue;
 				CHECK_EQ(array_rebuild_column(rig->array, band->id, row, c, unit), 0);
-				CHECK_EQ(array_write_column(rig->array, band->id, row, c, unit), 0);
+				CHECK_EQ(array_write_column(rig->array, band->id, row, c, 0, UNIT_BLOCKS, unit), 0);
 			}
 	}
 }

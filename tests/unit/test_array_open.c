@@ -86,7 +86,7 @@ static void test_read_only(void)
 	uint32_t band = array_config(rig->array)->bands[0].id;
 	CHECK_EQ(array_take_term(rig->array), -EROFS);
 	CHECK_EQ(array_write_rows(rig->array, band, 0, 1, buf), -EROFS);
-	CHECK_EQ(array_write_column(rig->array, band, 0, 0, buf), -EROFS);
+	CHECK_EQ(array_write_column(rig->array, band, 0, 0, 0, UNIT_BLOCKS, buf), -EROFS);
 	CHECK_EQ(array_flush(rig->array, 2), -EROFS);
 	CHECK_EQ(array_drop_member(rig->array, 0, "the test says so"), -EROFS);
 	rig_close(rig);
