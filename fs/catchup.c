@@ -4,26 +4,26 @@
  *     FILLING: from then on it takes all new writes, and its gap is closed towards new generations.
  *  2. walk: rows written while it was away (`written` in the gap) are verified through their owners, and its unit of each
  *     is made from the others.  First a commit, so that row items cover all of them (system rows get theirs with the next one);
- *     then all row items in the order of addresses; the position moves on after a flush of the member, and the next root keeps it.
+ *     then all row items in the order of addresses (rowwalk.h); the position moves on after a flush of the member, and the next root keeps it.
  *  3. close: the walk is through, everything is flushed: the array makes it IN_SYNC and a commit says so.
  *
  * A member that is in sync but not level with the chosen root (an unverified gap, design §5) goes through 2 and 3 alike.  Rows
  * are held by a pin while they are worked on: none is reused between looking and writing (R1). */
 #include "fs/catchup.h"
 #include "fs/mend.h"
-#include "fs/rowitem.h"
+#include "fs/rowrun.h"
+#include "fs/rowwalk.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_ITEMS 4096          /* row items looked at in one step, which ends with a flush of all members */
-#define STEP_ROWS 256            /* rows repaired in one step, about */
 #define TRIES_MAX 8u             /* commits that parity of a row is waited for; then it is left to mending */
 #define RETRY_FIRST_NS (10 * INT64_C(1000000000))
 #define RETRY_MOST_NS (3600 * INT64_C(1000000000))
 
 struct target {
+	struct fs *fs;
 	unsigned member;
 	bool filling;                    /* else it is in sync and unverified */
 	bool patient;                    /* rows whose parity cannot be made yet are waited for */
@@ -72,7 +72,7 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 			}
 			continue;
 		}
-		SCOPED_LOCK(&fs->heal_lock);
+		SCOPED_WRITE_LOCK(&fs->heal_lock);
 		r = array_rebuild_column(fs->array, b->id, i, column, unit);
 		if (r == -EIO && others_in_sync(fs, t->member)) {
 			r = 0;
@@ -95,19 +95,46 @@ static int live_of(struct fs *fs, const struct band *b, uint64_t row, unsigned c
 	return r;
 }
 
+/* The fast way, for rows in which nothing is wrong but for the unit of one that is filling: all of them at once, each byte read once.
+ * 1: done; 0: the slow way is to be gone; -errno. */
+static int repair_run(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
+	const struct live_list *list)
+{
+	unsigned column = (unsigned)column_of(b, t->member);
+	uint32_t all = (uint32_t)((UINT64_C(1) << b->width) - 1), others = all & ~(UINT32_C(1) << column);
+	uint32_t wanted = t->filling ? others : all;
+	struct rowrun run;
+	SCOPED_READ_LOCK(&fs->heal_lock);
+	int r = rowrun_read(fs, b, row, count, wanted, &run);
+	bool right = r == 0 && run.have == wanted;
+	if (right && t->filling) {
+		r = rowrun_make(&run, column);
+		right = r == 0;
+	}
+	right = right && rowrun_verify(fs, &run, list, NULL) == 0;
+	for (unsigned i = 0; i < count && right && !t->filling; i++)
+		right = rowrun_parity_right(&run, i);
+	if (right && t->filling)
+		r = array_write_run(fs->array, b->id, row, count, column, run.units[column]);
+	rowrun_free(&run);
+	return r < 0 ? r : right;
+}
+
 /* Verifies what lives in the rows, and only then makes units from them: parity of damaged data is worth nothing. */
 static int repair_rows(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
 {
 	struct live_list list = { 0 };
 	unsigned bad = 0;
-	if (column_of(b, t->member) < 0)
-		return 0;
-	int r = live_of(fs, b, row, count, &list);
+	int r = live_of(fs, b, row, count, &list), done = 0;
+	if (r == 0)
+		r = done = repair_run(fs, t, b, row, count, &list);
 	if (r == 0)
 		r = rowlive_verify(fs, &list, &bad);
 	if (r == 0 && bad == 0)
 		r = make_units(fs, t, b, row, count, &list);
 	free(list.items);
+	if (done > 0)
+		return 0;
 	if (r < 0 || bad == 0)
 		return r;
 	if (count == 1)
@@ -117,76 +144,17 @@ static int repair_rows(struct fs *fs, const struct target *t, const struct band 
 	return r;
 }
 
-/* The next row item from `*at` on: 1 with *at moved behind it, 0 at the end. */
-static int next_item(struct fs *fs, address *at, uint64_t *ret_written, address *ret_row, unsigned *ret_count)
+static bool is_stale(void *ctx, const struct band *b, uint64_t row, unsigned count, uint64_t written)
 {
-	struct key from = key_make(address_band(*at), ITEM_ROWS, address_block(*at)), to = key_make(BAND_ID_MAX, ITEM_ROWS, UINT64_MAX);
-	struct item item;
-	for (;;) {
-		int r = tree_next(fs, &fs->system, &from, &to, &item);
-		if (r == -ENOENT)
-			return 0;
-		if (r < 0)
-			return r;
-		if (rows_item_valid(&item.key, item.value, item.bytes))
-			break;
-		from = item.key;         /* other items of the band, and what makes no sense: step over */
-		if (from.type < ITEM_ROWS) {
-			from.type = ITEM_ROWS;
-			from.offset = 0;
-		} else if (from.type == ITEM_ROWS && from.offset < UINT64_MAX)
-			from.offset++;
-		else
-			from = key_make(from.object + 1, ITEM_ROWS, 0);
-	}
-	const struct rows_item *v = item.value;
-	*ret_written = le64_get(v->written);
-	*ret_row = address_make((uint32_t)item.key.object, item.key.offset);
-	*ret_count = le16_get(v->rows);
-	*at = address_make((uint32_t)item.key.object, item.key.offset + le16_get(v->rows));
-	return 1;
+	const struct target *t = ctx;
+	(void)count;
+	return column_of(b, t->member) >= 0 && array_stale(t->fs->array, t->member, written, band_row_address(b, row));
 }
 
-/* The walk's cursor counts rows, not blocks: (band, row). A position is the address of a row. */
-static address row_to_address(const struct fs *fs, address cursor)
+static int repair_stretch(void *ctx, const struct band *b, uint64_t row, unsigned count)
 {
-	const struct band *b = config_band(fs->config, address_band(cursor));
-	return b ? band_row_address(b, address_block(cursor)) : address_make(address_band(cursor), 0);
-}
-
-static address address_to_row(const struct fs *fs, address position)
-{
-	const struct band *b = config_band(fs->config, address_band(position));
-	return b ? address_make(b->id, address_block(position) / band_row_blocks(b)) : address_make(address_band(position), 0);
-}
-
-/* One stretch of the walk: 1, or 0 when it is through.  -EAGAIN: the row at the cursor has to wait for the next commit. */
-static int walk(struct fs *fs, const struct target *t, address *cursor)
-{
-	unsigned repaired = 0;
-	for (unsigned i = 0; i < STEP_ITEMS && repaired < STEP_ROWS; i++) {
-		uint64_t written = 0;
-		address row = 0, before = *cursor;
-		unsigned count = 0;
-		struct op op;
-		int r = op_begin(fs, &op, OP_READ, 0);
-		do
-			r = next_item(fs, cursor, &written, &row, &count);
-		while (op_retry(&op, &r));
-		op_end(&op);
-		if (r <= 0)
-			return r;
-		const struct band *b = config_band(fs->config, address_band(row));
-		if (!b || address_block(row) + count > b->rows || !array_stale(fs->array, t->member, written, band_row_address(b, address_block(row))))
-			continue;
-		r = repair_rows(fs, t, b, address_block(row), count);
-		if (r == -EAGAIN)
-			*cursor = before;
-		if (r < 0)
-			return r;
-		repaired += count;
-	}
-	return 1;
+	const struct target *t = ctx;
+	return repair_rows(t->fs, t, b, row, count);
 }
 
 static int commit_now(struct fs *fs)
@@ -203,21 +171,22 @@ static int close_gap(struct fs *fs, unsigned member)
 	return r < 0 ? r : e;
 }
 
-static int walk_pinned(struct fs *fs, const struct target *t, address *cursor, uint64_t *ret_durable)
+static int walk(struct fs *fs, struct target *t, address *position, uint64_t *ret_durable)
 {
+	struct rowwalk rows = { is_stale, repair_stretch, t };
 	struct store_pin pin;
 	pthread_mutex_lock(&fs->lock);
 	store_pin(fs, &pin);
 	*ret_durable = fs->durable;
 	pthread_mutex_unlock(&fs->lock);
-	int r = walk(fs, t, cursor);
+	int r = rowwalk_step(fs, &rows, position);
 	store_unpin(fs, &pin);
 	return r;
 }
 
 static int fill_step(struct fs *fs, struct target *t)
 {
-	address cursor = address_to_row(fs, t->gap.position);
+	address position = t->gap.position;
 	uint64_t durable;
 	int r = commit_open(fs);
 	if (r < 0)
@@ -228,7 +197,7 @@ static int fill_step(struct fs *fs, struct target *t)
 	if (pending)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	t->patient = fs->fill_tries < TRIES_MAX;
-	r = walk_pinned(fs, t, &cursor, &durable);
+	r = walk(fs, t, &position, &durable);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	fs->fill_tries = r == -EAGAIN ? fs->fill_tries + 1 : 0;
@@ -237,7 +206,7 @@ static int fill_step(struct fs *fs, struct target *t)
 		return e;
 	if (r == 0)
 		return close_gap(fs, t->member) < 0 ? -EIO : 1;
-	array_gap_advance(fs->array, t->member, row_to_address(fs, cursor));
+	array_gap_advance(fs->array, t->member, position);
 	if (r == -EAGAIN)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	pthread_mutex_lock(&fs->lock);
@@ -321,7 +290,7 @@ int catchup_step(struct fs *fs)
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}
 		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
-			struct target t = { .member = m, .filling = s.state == MEMBER_FILLING, .gap = s.gap };
+			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING, .gap = s.gap };
 			return fill_step(fs, &t);
 		}
 	}

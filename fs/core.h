@@ -122,7 +122,8 @@ struct fs {
 	struct release *releases;        /* cleared blocks that may not be allocated yet, oldest first (commit.c) */
 
 	pthread_mutex_t opening_lock;    /* one thread takes the term */
-	pthread_mutex_t heal_lock;       /* one thread at a time changes a part of a unit; held over I/O, nothing is taken inside */
+	pthread_rwlock_t heal_lock;      /* one thread at a time changes a part of a unit, and none while runs of rows are read to be written
+					  * from (shared); held over I/O, nothing is taken inside */
 	_Atomic bool opened;             /* promise and opening root are durable */
 	struct root_body root_body;      /* of the newest root, as written */
 	uint64_t root_generation;        /* of the newest root written or chosen */

@@ -160,7 +160,7 @@ int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const stru
 	struct row_image image = { band, row, units, -1 };
 	if (!units)
 		return -ENOMEM;
-	SCOPED_LOCK(&fs->heal_lock);
+	SCOPED_WRITE_LOCK(&fs->heal_lock);
 	int r = read_row(fs, &image);
 	return r < 0 ? r : make_parity(fs, &image, list);
 }
@@ -171,7 +171,7 @@ static int make_unit(struct fs *fs, const struct band *band, uint64_t row, unsig
 	struct row_image image = { band, row, units, -1 };
 	if (!units || !made || !there)
 		return -ENOMEM;
-	SCOPED_LOCK(&fs->heal_lock);
+	SCOPED_WRITE_LOCK(&fs->heal_lock);
 	int r = read_row(fs, &image);
 	if (r < 0 || (image.unreadable >= 0 && image.unreadable != (int)column))
 		return r;

@@ -109,7 +109,11 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->commit_lock, NULL);
 	pthread_mutex_init(&fs->opening_lock, NULL);
-	pthread_mutex_init(&fs->heal_lock, NULL);
+	pthread_rwlockattr_t readers_wait;
+	pthread_rwlockattr_init(&readers_wait);
+	pthread_rwlockattr_setkind_np(&readers_wait, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&fs->heal_lock, &readers_wait);
+	pthread_rwlockattr_destroy(&readers_wait);
 	pthread_cond_init(&fs->progress, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -181,7 +185,7 @@ void fs_delete(struct fs *fs)
 	pthread_mutex_destroy(&fs->lock);
 	pthread_mutex_destroy(&fs->commit_lock);
 	pthread_mutex_destroy(&fs->opening_lock);
-	pthread_mutex_destroy(&fs->heal_lock);
+	pthread_rwlock_destroy(&fs->heal_lock);
 	pthread_cond_destroy(&fs->progress);
 	pthread_cond_destroy(&fs->wake_commit);
 	pthread_cond_destroy(&fs->wake_flush);

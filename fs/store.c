@@ -64,7 +64,7 @@ static int heal_blocks(struct fs *fs, const struct sealed *s, const struct bad_u
 	if (!there || !want)
 		return -ENOMEM;
 	memcpy(want->data + first * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
-	SCOPED_LOCK(&fs->heal_lock);
+	SCOPED_WRITE_LOCK(&fs->heal_lock);
 	if (array_read_column(fs->array, unit->band, unit->row, unit->column, there) == 0)
 		store_narrow(there->data, want->data, &first, &end);
 	return first == end ? 0 : array_write_column(fs->array, unit->band, unit->row, unit->column, first, end - first, want);

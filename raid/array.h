@@ -147,6 +147,13 @@ int array_rebuild_column(struct array *array, uint32_t band, uint64_t row, unsig
 int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, unsigned first, unsigned blocks,
 	struct iobuf *unit);
 
+/* For the same, many rows at once: rows [row, row + row_count) of the columns in `columns` (bit by column) as they lie on their
+ * members, bufs[column] taking row_count units, all members side by side; and of one column, written back.  A read tells the
+ * columns that could not be read (after a timeout their buffers are not to be used any more) in *ret_failed; 0 or -EINVAL. */
+int array_read_run(struct array *array, uint32_t band, uint64_t row, unsigned row_count, uint32_t columns,
+	struct iobuf *const bufs[MEMBERS_MAX], uint32_t *ret_failed);
+int array_write_run(struct array *array, uint32_t band, uint64_t row, unsigned row_count, unsigned column, struct iobuf *buf);
+
 /* A unit known to be damaged.  array_read and its like note those that a member in sync could not read (and which they made
  * from the others); whoever finds that bytes do not verify notes more.  They are to be mended by the one who takes them. */
 struct bad_unit { uint32_t band; uint8_t column, tries; uint64_t row; };

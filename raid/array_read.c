@@ -462,3 +462,44 @@ int array_rebuild_column(struct array *array, uint32_t band_id, uint64_t row, un
 	result = rebuild_pass(&r, &piece, 1, 1, false);
 	return result ? result : piece.status == READ ? 0 : -EIO;
 }
+
+int array_read_run(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, uint32_t columns,
+	struct iobuf *const bufs[MEMBERS_MAX], uint32_t *ret_failed)
+{
+	const struct band *band = config_band(array->config, band_id);
+	struct disk_io ios[MEMBERS_MAX];
+	struct iovec iov[MEMBERS_MAX];
+	uint8_t column_of[MEMBERS_MAX];
+	unsigned count = 0;
+	uint64_t bytes = (uint64_t)row_count * UNIT_BYTES;
+
+	*ret_failed = 0;
+	if (!band || row >= band->rows || row_count > band->rows - row)
+		return -EINVAL;
+	struct reading r = { .array = array, .band = band };
+	for (unsigned c = 0; c < band->width; c++) {
+		if (!(columns >> c & 1))
+			continue;
+		if (!usable(&r, c, false)) {
+			*ret_failed |= UINT32_C(1) << c;
+			continue;
+		}
+		assert(bufs[c]->bytes >= bytes);
+		iov[count] = (struct iovec){ bufs[c]->data, bytes };
+		ios[count] = (struct disk_io){ .op = DISK_READ, .disk = atomic_load(&column_member(&r, c)->disk), .length_bytes = bytes,
+			.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row),
+			.iov = &iov[count], .iov_count = 1, .hold = bufs[c] };
+		column_of[count++] = (uint8_t)c;
+	}
+	disk_run(ios, count, array->io_timeout_ms);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned c = column_of[i];
+		if (!ios[i].result) {
+			member_read_worked(column_member(&r, c));
+			continue;
+		}
+		*ret_failed |= UINT32_C(1) << c;
+		member_read_failed(array, band->columns[c].member, ios[i].result);
+	}
+	return 0;
+}

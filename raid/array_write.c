@@ -97,29 +97,45 @@ int array_write_rows(struct array *array, uint32_t band_id, uint64_t row, unsign
 	return settle_writes(array, ios, members, count, "a write");
 }
 
-int array_write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned c, unsigned first, unsigned blocks,
-	struct iobuf *unit)
+static int write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, unsigned c, uint64_t skip_bytes,
+	struct iovec iov, struct iobuf *hold)
 {
 	const struct band *band = config_band(array->config, band_id);
 
-	if (!band || row >= band->rows || c >= band->width)
+	if (!band || row >= band->rows || row_count > band->rows - row || c >= band->width)
 		return -EINVAL;
-	assert(unit->bytes >= UNIT_BYTES && blocks > 0 && first + blocks <= UNIT_BLOCKS);
 	if (atomic_load(&array->read_only))
 		return -EROFS;
 	uint8_t index = band->columns[c].member;
 	struct member *member = &array->members[index];
 	if (!member_takes_writes(member))
 		return -EIO;
-	struct iovec iov = { unit->data + (size_t)first * BLOCK_BYTES, (size_t)blocks * BLOCK_BYTES };
-	struct disk_io io = { .op = DISK_WRITE, .disk = atomic_load(&member->disk),
-		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row) + (uint64_t)first * BLOCK_BYTES,
-		.length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = unit };
+	struct disk_io io = { .op = DISK_WRITE, .disk = atomic_load(&member->disk), .length_bytes = iov.iov_len,
+		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row) + skip_bytes,
+		.iov = &iov, .iov_count = 1, .hold = hold };
 	disk_run(&io, 1, array->io_timeout_ms);
 	if (!io.result)
 		return 0;
 	settle_writes(array, &io, &index, 1, "a write");
 	return -EIO;
+}
+
+int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, unsigned first, unsigned blocks,
+	struct iobuf *unit)
+{
+	size_t skip_bytes = (size_t)first * BLOCK_BYTES;
+
+	assert(unit->bytes >= UNIT_BYTES && blocks > 0 && first + blocks <= UNIT_BLOCKS);
+	return write_column(array, band, row, 1, column, skip_bytes, (struct iovec){ unit->data + skip_bytes, (size_t)blocks * BLOCK_BYTES },
+		unit);
+}
+
+int array_write_run(struct array *array, uint32_t band, uint64_t row, unsigned row_count, unsigned column, struct iobuf *buf)
+{
+	size_t bytes = (size_t)row_count * UNIT_BYTES;
+
+	assert(row_count > 0 && buf->bytes >= bytes);
+	return write_column(array, band, row, row_count, column, 0, (struct iovec){ buf->data, bytes }, buf);
 }
 
 int array_flush(struct array *array, uint64_t generation)

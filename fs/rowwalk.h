@@ -1,0 +1,21 @@
+/* All rows in use in the order of addresses, by their row items, several stretches at a time. */
+#ifndef FS_ROWWALK_H
+#define FS_ROWWALK_H
+
+#include "fs/core.h"
+
+struct rowwalk {
+	/* Shall rows [row, row + count) be worked on, which generation `written` wrote? NULL: all. */
+	bool (*wanted)(void *ctx, const struct band *band, uint64_t row, unsigned count, uint64_t written);
+	/* Works on at most PARITY_RUN_ROWS rows of one parity run, which may be those of several row items. 0 or -errno.  Runs in several
+	 * threads at once. */
+	int (*work)(void *ctx, const struct band *band, uint64_t row, unsigned count);
+	void *ctx;
+};
+
+/* Goes on from the row at *position (the address of its first block; 0: from the beginning) for a while, under the caller's pin: 1, with
+ * *position moved on, or 0 when it is through.  When a stretch fails: its error, with *position at that one's first row, and all before
+ * it done.  Rows that no row item covers yet (system rows of the last commit) are not met.  No lock held. */
+int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position);
+
+#endif
