@@ -253,9 +253,18 @@ static int take_back(struct fs *fs, unsigned member)
 	hold_early(fs, true);
 	r = return_member(fs, member);
 	hold_early(fs, false);
-	if (r == -EBUSY)         /* not the member's fault */
-		fs->retries[member] = (struct retry){ 0 };
+	if (r == -EBUSY) {       /* not the member's fault */
+		pthread_mutex_lock(&fs->lock);
+		fs->retries[member].not_before_ns = 0;
+		pthread_mutex_unlock(&fs->lock);
+	}
 	return r;
+}
+
+static void note_worked(struct fs *fs, unsigned member)
+{
+	SCOPED_LOCK(&fs->lock);
+	fs->retries[member].worked = true;
 }
 
 /* A member that was dropped while mounted is tried again, ever more seldom; one that was out when the array was opened at once. */
@@ -263,6 +272,9 @@ static bool due(struct fs *fs, unsigned member)
 {
 	int64_t now = fs_now_ns(fs);
 	struct retry *retry = &fs->retries[member];
+	SCOPED_LOCK(&fs->lock);
+	if (retry->held || fs->changing_members)
+		return false;
 	if (retry->worked) {
 		retry->worked = false;
 		retry->not_before_ns = now + (retry->delay_ns ? retry->delay_ns : RETRY_FIRST_NS);
@@ -284,7 +296,7 @@ int catchup_step(struct fs *fs)
 		struct member_status s;
 		array_member_status(fs->array, m, &s);
 		if (s.state != MEMBER_OUT)
-			fs->retries[m].worked = true;
+			note_worked(fs, m);
 		if (s.state == MEMBER_OUT && s.name[0] && due(fs, m)) {
 			int r = take_back(fs, m);
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;

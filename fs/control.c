@@ -35,6 +35,24 @@ static void fill_gap(struct control_member *m, const struct gap *gap)
 	m->gap_to = gap->present ? gap->to : 0;
 }
 
+/* Rows are filled in the order of addresses; in a band they are taken to be spread evenly. */
+static void fill_progress(struct fs *fs, struct control_member *m, address position)
+{
+	uint64_t before = 0, all = 0;
+	SCOPED_LOCK(&fs->lock);
+	for (uint32_t i = 0; i < fs->config->band_count; i++) {
+		const struct band *b = &fs->config->bands[i];
+		uint64_t live = fs->alloc.bands[i].live_blocks;
+		all += live;
+		if (b->id < address_band(position))
+			before += live;
+		else if (b->id == address_band(position))
+			before += (uint64_t)((double)live * (double)address_block(position) / (double)band_blocks(b));
+	}
+	m->filled_bytes = before * BLOCK_BYTES;
+	m->to_fill_bytes = all * BLOCK_BYTES;
+}
+
 /* It went read-only because of failures, not because it was asked to be. */
 static bool gave_up(struct fs *fs)
 {
@@ -69,6 +87,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 		m->uuid = status.uuid;
 		m->state = status.state;
 		fill_gap(m, &status.gap);
+		if (status.gap.present && status.state != MEMBER_OUT)
+			fill_progress(fs, m, status.gap.position);
 		m->size_bytes = status.size_bytes;
 		m->read_errors = status.read_errors;
 		m->write_errors = status.write_errors;

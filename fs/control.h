@@ -1,4 +1,4 @@
-/* What a mounted filesystem tells tools: one structure of fixed size, got by ioctl(2) on any open directory or file of
+/* What a mounted filesystem tells tools, and what they may ask of it: one structure of fixed size, got by ioctl(2) on any open directory or file of
  * the mount (tools use its root), and the same structure made from members that are not mounted.
  *
  * It crosses only from the daemon to tools of the same machine; `version` tells when they are not of the same build. */
@@ -20,6 +20,7 @@ struct control_member {
 	uint8_t has_gap;
 	uint8_t padding[6];
 	uint64_t gap_from, gap_to;       /* generations that it missed */
+	uint64_t filled_bytes, to_fill_bytes;    /* while it is filled, an estimate: of all data in use */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
 };
@@ -39,6 +40,24 @@ struct control_status {
 	struct control_member members[MEMBERS_MAX];
 };
 
+enum control_action {
+	CONTROL_ADD,                     /* the disk at `path` in the place of the missing member */
+	CONTROL_READD,                   /* the member that the disk at `path` is */
+	CONTROL_FAIL,                    /* drop `member` */
+};
+
+/* What the owner of a mount (or root) asks of it.  It is answered when it has begun, not when a rebuild has ended. */
+struct control_change {
+	uint32_t version;
+	uint32_t action;
+	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
+	uint32_t member;                 /* in or out: index */
+	uint32_t force;                  /* CONTROL_ADD: also a disk that has a label of an array */
+	uint32_t code;                   /* out: enum fail_code; FAIL_NONE: done */
+	char text[1024];                 /* out: why not */
+};
+
+#define CONTROL_CHANGE _IOWR('5', 2, struct control_change)
 #define CONTROL_STATUS _IOR('5', 1, struct control_status)
 static_assert(sizeof(struct control_status) < 16384, "an ioctl's size has 14 bits");
 

@@ -66,8 +66,9 @@ struct txn {
 /* A system node that relocation wants moved, if it still lies there. */
 struct touch { struct key key; uint8_t level; address at; };
 
-/* When a member that was dropped is tried again; `worked`: it was at work when last looked at. */
-struct retry { int64_t not_before_ns, delay_ns; bool worked; };
+/* When a member that was dropped is tried again; `worked`: it was at work when last looked at;
+ * `held`: it was failed by hand, and waits for the owner. */
+struct retry { int64_t not_before_ns, delay_ns; bool worked, held; };
 
 struct fs {
 	struct fs_options options;
@@ -113,6 +114,7 @@ struct fs {
 	struct rows *last_written; size_t last_written_count, last_written_room;    /* at open: rows that the chosen generation wrote */
 	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
 	struct retry retries[MEMBERS_MAX];
+	bool changing_members;           /* one change by the owner at a time (members.c) */
 	bool relocating;                 /* one thread relocates at a time */
 	unsigned fill_tries;             /* of the row that catching up waits for; the work thread's */
 	uint64_t mend_after;             /* mending rests until this generation is durable */

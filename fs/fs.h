@@ -29,6 +29,7 @@ struct fs_options {
 	uint64_t dirty_bytes;            /* most dirty data held before writers wait; 0: 64 MiB */
 	unsigned commit_interval_ms;     /* 0: 5000; UINT_MAX: only when asked (tests) */
 	unsigned threads;                /* for sealing and row writes; 0: one for each processor; in a simulation: FS_INLINE */
+	enum disk_engine io;             /* for disks that come while mounted: what the members were opened with */
 	int64_t io_timeout_ms;           /* a member that hangs longer is dropped; 0: 30 s */
 	enum seal_engine engine;         /* for records; AUTO: the faster of those that give right answers (crypto/seal_engine.h) */
 	const struct env *env;           /* NULL: the system's */
@@ -72,6 +73,7 @@ void fs_space(struct fs *fs, struct fs_space *ret_space);
 struct array *fs_array(struct fs *fs);
 uint64_t fs_generation(struct fs *fs);
 bool fs_read_only(struct fs *fs);
+enum disk_engine fs_io(const struct fs *fs);
 
 /* ---- Inodes ---- */
 

@@ -88,6 +88,7 @@ static int mount_session(struct fuse_server *server, const struct fuse_server_op
 	fuse_fill_namespace_ops(&ops);
 	fuse_fill_directory_ops(&ops);
 	fuse_fill_data_ops(&ops);
+	fuse_fill_control_ops(&ops);
 	server->session = fuse_session_new(&args, &ops, sizeof ops, server);
 	if (!server->session) {
 		r = fail_set(fail, EINVAL, FAIL_USAGE, "options: %s: libfuse refuses them; see raid5cryptfs --help",

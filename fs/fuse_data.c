@@ -1,11 +1,10 @@
-/* FUSE requests on the content of files, on extended attributes, and the tools' ioctl.
+/* FUSE requests on the content of files and on extended attributes.
  *
  * Reads go through one buffer for each thread, aligned to a block and left out of core dumps, since it holds
  * plaintext; the kernel's own limit for one read bounds it. */
 #include "fs/fuse_internal.h"
 
 #include "base/cleanup.h"
-#include "fs/control.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -239,27 +238,6 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	reply_result(req, r < 0 ? r : fs_removexattr(fs_of(req), ino, name));
 }
 
-static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
-	unsigned flags, const void *in, size_t in_bytes, size_t out_bytes)
-{
-	(void)ino, (void)arg, (void)fi, (void)flags, (void)in, (void)in_bytes;
-	if (cmd != CONTROL_STATUS) {
-		fuse_reply_err(req, ENOTTY);
-		return;
-	}
-	autofree struct control_status *status = malloc(sizeof *status);
-	if (!status) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	if (out_bytes < sizeof *status) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	control_status_of_fs(fs_of(req), status);
-	fuse_reply_ioctl(req, 0, status, sizeof *status);
-}
-
 void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops)
 {
 	ops->open = op_open;
@@ -273,5 +251,4 @@ void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops)
 	ops->getxattr = op_getxattr;
 	ops->listxattr = op_listxattr;
 	ops->removexattr = op_removexattr;
-	ops->ioctl = op_ioctl;
 }

@@ -53,6 +53,7 @@ int open_truncate(fuse_req_t req, fuse_ino_t ino, struct fs_attr *ret_attr);
 void fuse_fill_namespace_ops(struct fuse_lowlevel_ops *ops);
 void fuse_fill_directory_ops(struct fuse_lowlevel_ops *ops);
 void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_control_ops(struct fuse_lowlevel_ops *ops);
 
 /* ---- fs/fuse_seek.c ---- */
 

@@ -502,6 +502,8 @@ int fs_close(struct fs *fs, bool abandon)
 }
 
 struct array *fs_array(struct fs *fs) { return fs->array; }
+enum disk_engine fs_io(const struct fs *fs) { return fs->options.io; }
+
 bool fs_read_only(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->lock);

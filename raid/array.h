@@ -205,8 +205,15 @@ bool array_member_answers(struct array *array, unsigned member);
  * gap's `to` becomes the last one before it. */
 int array_member_return(struct array *array, unsigned member, uint64_t generation);
 /* Adopts a disk (opened by the caller, with the same engine) as the absent or failed member with its UUID, as OUT;
- * -ENOENT if no such member is absent.  On failure the disk stays the caller's.  For a disk that comes back while mounted. */
+ * -ENOENT if no such member is absent; -EINVAL with FAIL_DIVERGED if its newest root is none of this array's history.  On failure the
+ * disk stays the caller's.  For a disk that comes back while mounted, after array_take_term. */
 int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail);
+/* Makes a blank disk (opened likewise) the member that is out, as itself; array_adopt then takes it.  Everything on it is lost.
+ * After array_take_term.  The member's index, or -ENOENT (none is out), -EBUSY, -EINVAL, -EEXIST (FAIL_SIGNATURE: it has a label, and
+ * `force` is not given), -EIO, with `fail`. */
+int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail);
+/* The member that is out and whose disk is still open, by its path: it may return, without a new disk.  -ENOENT. */
+int array_resume(struct array *array, const char *path, unsigned *ret_member);
 /* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
 int array_gap_advance(struct array *array, unsigned member, address position);
 int array_gap_close(struct array *array, unsigned member);

@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define HISTORY_ROOTS 256u
+
 /* The member for messages.  Under the mutex. */
 static void describe(const struct member *member, unsigned index, char *text, size_t text_bytes)
 {
@@ -192,6 +194,44 @@ static int find_absent(struct array *array, struct disk *disk, struct label *ret
 	return fail_set(fail, ENOENT, FAIL_MIXED, "%s is not a member of this array any more.", disk->name);
 }
 
+/* Is the root of another history than ours, made by another mount of clones?  Ours is in the rings of the members at work, as far as
+ * they reach. */
+static int check_history(struct array *array, const struct root_header *own, const char *name, struct fail *fail)
+{
+	unsigned count = 0;
+	autofree struct array_root *ours = malloc(HISTORY_ROOTS * sizeof *ours);
+	bool diverged = own->term > array->term || (own->term == array->term && memcmp(&own->mount, &array->mount, sizeof own->mount));
+	int r = ours ? array_list_roots(array, ours, HISTORY_ROOTS, &count) : -ENOMEM;
+
+	if (r)
+		return fail_set(fail, -r, FAIL_SYSTEM, "The root rings cannot be read: %s.", strerror(-r));
+	for (unsigned i = 0; i < count && !diverged; i++) {
+		struct root_header header;
+		if (!root_header_decode(ours[i].record, &header) && header.term == own->term)
+			diverged = memcmp(&header.mount, &own->mount, sizeof own->mount);
+		else
+			diverged = ours[i].generation == own->generation;
+	}
+	if (diverged)
+		return fail_set(fail, EINVAL, FAIL_DIVERGED, "%s was written to apart from this array (its newest root is generation %llu of mount "
+			"%llu): it is a member of another copy of it. Nothing was changed. If what is on it is not needed, erase its labels "
+			"(wipefs) and add it as a new disk.", name, (unsigned long long)own->generation, (unsigned long long)own->term);
+	return 0;
+}
+
+int array_resume(struct array *array, const char *path, unsigned *ret_member)
+{
+	SCOPED_LOCK(&array->mutex);
+	for (unsigned i = 0; i < array->member_count; i++) {
+		const struct member *member = &array->members[i];
+		if (atomic_load(&member->disk) && member_state_now(member) == MEMBER_OUT && !strcmp(member->name, path)) {
+			*ret_member = i;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
 int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail)
 {
 	struct label label;
@@ -210,6 +250,9 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 	r = scan_member(disk, &array->config->geometry, &array->config->array, &array->auth, scan);
 	if (r)
 		return fail_set(fail, -r, FAIL_SYSTEM, "%s cannot be read: %s.", disk->name, strerror(-r));
+	r = scan->has_root ? check_history(array, &scan->root, disk->name, fail) : 0;
+	if (r)
+		return r;
 
 	SCOPED_LOCK(&array->mutex);
 	struct disk *old = atomic_load(&member->disk);

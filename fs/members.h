@@ -1,0 +1,22 @@
+/* What an owner does to the members of a mounted array: see members.c. */
+#ifndef FS_MEMBERS_H
+#define FS_MEMBERS_H
+
+#include "base/fail.h"
+#include "fs/fs.h"
+
+/* One change at a time (FAIL_BUSY); what fails changes nothing, and says why in `fail`.  Disks are opened read-write by the caller, as the
+ * members were (fs_options.io), and taken over, also on failure. */
+
+/* Makes the disk, whatever is on it, the member that is missing, and begins to rebuild on it. *ret_member: its index.  FAIL_USAGE: none
+ * is missing; FAIL_TOO_SMALL; FAIL_BUSY: it is a member at work; FAIL_SIGNATURE, without `force`: it has a label of an array. */
+int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail);
+/* Takes back the member that the disk is, and fills in what it missed.  FAIL_MIXED, FAIL_NOT_MEMBER: it is none; FAIL_TWICE: that one is
+ * at work; FAIL_DIVERGED: it was written to in another copy of the array. */
+int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail);
+/* The same for a member that is out and whose disk is still open, by the name that it was opened with.  -ENOENT if there is none. */
+int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member);
+/* Drops a member: it does not come back by itself while mounted.  FAIL_TOO_FEW when the array cannot do without it. */
+int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail);
+
+#endif

@@ -1,0 +1,377 @@
+/* The owner's changes of members while mounted: a blank disk in the place of the missing one, a member taken back, one failed by hand.
+ *
+ * `adding` cuts the power at every write and flush of a whole rebuild, with users at work meanwhile: afterwards all that was synced is
+ * there, with the new disk, without it, or with the old one back; the rebuild goes on by itself; and in the end any other member may be
+ * missing. */
+#include "fs/core.h"
+#include "fs/members.h"
+#include "tests/lib/simfs.h"
+#include "tests/unit/check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DISKS 4u
+#define MISSING 1u
+#define NEW DISKS                /* index of the blank disk */
+#define DISK_BYTES (UINT64_C(16) << 20)
+#define FILE_BYTES_MAX (9 * BLOCK_BYTES)
+
+struct story {
+	struct simfs *sim;
+	unsigned written, synced;        /* files 0 … are there */
+	bool whole;                      /* the rebuild had ended, and a root said so */
+};
+
+static size_t size_of(unsigned i) { return 100 + (size_t)i * 7919 % (FILE_BYTES_MAX - 100); }
+
+static void fill(unsigned i, uint8_t *bytes)
+{
+	for (size_t k = 0; k < size_of(i); k++)
+		bytes[k] = (uint8_t)(i * 37 + k * 11 + k / 253);
+}
+
+static void name_of(unsigned i, char name[16]) { snprintf(name, 16, "file%u", i); }
+
+/* Errors are for after a cut. */
+static int write_file(struct story *run)
+{
+	uint8_t bytes[FILE_BYTES_MAX];
+	struct fs_attr attr;
+	char name[16];
+	unsigned i = run->written;
+	name_of(i, name);
+	fill(i, bytes);
+	int r = fs_mknod(run->sim->fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr);
+	if (r == 0 && fs_write(run->sim->fs, attr.ino, bytes, size_of(i), 0, false, NULL) != (ssize_t)size_of(i))
+		r = -EIO;
+	run->written += r == 0;
+	return r;
+}
+
+static int sync_all(struct story *run)
+{
+	unsigned written = run->written;
+	int r = fs_sync(run->sim->fs);
+	if (r == 0)
+		run->synced = written;
+	return r;
+}
+
+static int write_files(struct story *run, unsigned count)
+{
+	int r = 0;
+	for (unsigned i = 0; i < count && r == 0; i++)
+		r = write_file(run);
+	return r < 0 ? r : sync_all(run);
+}
+
+static bool files_are_there(struct fs *fs, unsigned count)
+{
+	uint8_t bytes[FILE_BYTES_MAX], want[FILE_BYTES_MAX];
+	for (unsigned i = 0; i < count; i++) {
+		struct fs_attr attr;
+		char name[16];
+		name_of(i, name);
+		fill(i, want);
+		if (fs_lookup(fs, OBJECT_ROOT, name, &attr) < 0 || fs_read(fs, attr.ino, bytes, sizeof bytes, 0) != (ssize_t)size_of(i)
+			|| memcmp(bytes, want, size_of(i)))
+			return false;
+	}
+	return true;
+}
+
+static void complain(void *ctx, const char *text)
+{
+	(void)ctx;
+	fprintf(stderr, "check: %s\n", text);
+}
+
+static bool check_clean(struct fs *fs) { return fs_check(fs, true, complain, NULL) == 0; }
+
+static bool catch_up(struct simfs *sim)
+{
+	for (unsigned i = 0; i < 300 && array_degraded(fs_array(sim->fs)); i++) {
+		if (fs_work(sim->fs) < 0)
+			return false;
+		simfs_sleep(sim, INT64_C(20000000000));
+	}
+	return !array_degraded(fs_array(sim->fs)) && fs_sync(sim->fs) == 0;
+}
+
+static struct story start_whole(uint64_t seed)
+{
+	struct story run = { 0 };
+	REQUIRE(simfs_make(&run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
+	REQUIRE(write_files(&run, 20) == 0);
+	simworld_add(run.sim->world, DISK_BYTES + UNIT_BYTES);
+	run.sim->left_out[NEW] = true;
+	return run;
+}
+
+static void go_on_without(struct story *run, unsigned member)
+{
+	run->sim->left_out[member] = true;
+	REQUIRE(simfs_remount(run->sim) == 0);
+	REQUIRE(write_files(run, 10) == 0);
+}
+
+/* With all members but one, which was away for a while; and the blank disk beside them. */
+static struct story start(uint64_t seed)
+{
+	struct story run = start_whole(seed);
+	go_on_without(&run, MISSING);
+	return run;
+}
+
+static void leave_out(struct simfs *sim, unsigned a, unsigned b)
+{
+	memset(sim->left_out, 0, sizeof sim->left_out);
+	sim->left_out[a] = sim->left_out[b] = true;
+}
+
+static int add_new(struct simfs *sim)
+{
+	unsigned member;
+	return fs_member_add(sim->fs, simdisk_open(sim->world->disks[NEW]), false, &member, &sim->fail);
+}
+
+/* The whole story, until it ends or the power goes. */
+static void rebuild(struct story *run)
+{
+	int r = add_new(run->sim);
+	for (unsigned i = 0; i < 300 && r == 0 && array_degraded(fs_array(run->sim->fs)); i++) {
+		r = fs_work(run->sim->fs);
+		r = r < 0 ? r : i < 6 ? write_files(run, 1) : 0;
+		simfs_sleep(run->sim, INT64_C(1000000000));
+	}
+	if (r == 0)
+		r = write_files(run, 2);
+	run->whole = r == 0 && !array_degraded(fs_array(run->sim->fs));
+}
+
+/* Everything synced is there, now and without each other member. */
+static void must_be_whole(struct simfs *sim, unsigned synced)
+{
+	CHECK(catch_up(sim));
+	CHECK(check_clean(sim->fs));
+	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+	for (unsigned other = 0; other < DISKS; other++) {
+		if (other == MISSING)
+			continue;
+		leave_out(sim, MISSING, other);
+		sim->options.read_only = true;
+		REQUIRE(simfs_remount(sim) == 0);
+		CHECK(files_are_there(sim->fs, synced));
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+	}
+}
+
+/* What was cut goes on in each way in which the owner may come back. */
+static void after_cut(const struct story *run, enum simcut_policy policy)
+{
+	static const unsigned absent[][2] = { { MISSING, MISSING }, { MISSING, NEW }, { NEW, NEW } };
+	for (unsigned way = 0; way < ARRAY_COUNT(absent); way++) {
+		struct simfs *sim = simfs_clone(run->sim);
+		simworld_cut(sim->world, policy);
+		memset(sim->events, 0, sizeof sim->events);      /* without power nothing could be read */
+		leave_out(sim, absent[way][0], absent[way][1]);
+		REQUIRE(simfs_open(sim) == 0);
+		CHECK(files_are_there(sim->fs, run->synced));
+		if (way == 0) {
+			struct member_status status;
+			array_member_status(fs_array(sim->fs), MISSING, &status);
+			if (!status.name[0])      /* its label was not there yet */
+				REQUIRE(add_new(sim) == 0);
+			must_be_whole(sim, run->synced);
+		} else
+			CHECK(check_clean(sim->fs));
+		simfs_free(sim);
+	}
+	for (unsigned other = 0; other < DISKS && run->whole; other++) {
+		struct simfs *sim = simfs_clone(run->sim);
+		simworld_cut(sim->world, policy);
+		leave_out(sim, MISSING, other);
+		REQUIRE(simfs_open(sim) == 0);
+		CHECK(files_are_there(sim->fs, run->synced));
+		simfs_free(sim);
+	}
+}
+
+static void adding(void)
+{
+	struct story first = start(11);
+	struct simfs *before = simfs_clone(first.sim);
+	struct story run = { simfs_clone(before), first.written, first.synced, false };
+	simfs_free(first.sim);
+	REQUIRE(simfs_open(run.sim) == 0);
+	uint64_t from = run.sim->world->changes;
+	rebuild(&run);
+	CHECK(run.whole);
+	uint64_t to = run.sim->world->changes;
+	REQUIRE(simfs_close(run.sim, false) == 0);
+	after_cut(&run, SIMCUT_KEEP_ALL);
+	simfs_free(run.sim);
+	unsigned cuts = 0;
+	for (uint64_t at = from; at < to; at++, cuts++) {
+		run = (struct story){ simfs_clone(before), first.written, first.synced, false };
+		REQUIRE(simfs_open(run.sim) == 0);
+		run.sim->world->cut_at_change = at;
+		rebuild(&run);
+		simfs_close(run.sim, true);
+		after_cut(&run, at % 3 == 0 ? SIMCUT_DROP_ALL : at % 3 == 1 ? SIMCUT_KEEP_ALL : SIMCUT_RANDOM);
+		simfs_free(run.sim);
+	}
+	printf("adding: %u cuts\n", cuts);
+	CHECK(cuts > 100);
+	simfs_free(before);
+}
+
+/* A second failure of each kind during a rebuild: no crash, nothing wrong, and what was synced comes back with the disk. */
+static void second_failure(void)
+{
+	static const enum simfault_kind kinds[] = { SIM_ERROR, SIM_HANG };
+	for (unsigned k = 0; k < ARRAY_COUNT(kinds); k++) {
+		struct story run = start(12);
+		REQUIRE(add_new(run.sim) == 0);
+		REQUIRE(fs_work(run.sim->fs) >= 0 && fs_work(run.sim->fs) >= 0);
+		simdisk_fault(run.sim->world->disks[2], &(struct simfault){ .kind = kinds[k], .ops_mask = SIM_ON(DISK_WRITE) | SIM_ON(DISK_FLUSH) });
+		CHECK(write_files(&run, 5) < 0);
+		CHECK(run.sim->events[EVENT_READ_ONLY] > 0);
+		simdisk_clear_faults(run.sim->world->disks[2]);
+		simdisk_return_hung(run.sim->world->disks[2], false);
+		leave_out(run.sim, MISSING, MISSING);
+		memset(run.sim->events, 0, sizeof run.sim->events);
+		REQUIRE(simfs_crash(run.sim, SIMCUT_RANDOM) == 0);
+		CHECK(files_are_there(run.sim->fs, run.synced));
+		must_be_whole(run.sim, run.synced);
+		simfs_free(run.sim);
+	}
+}
+
+/* A sector that another member cannot read meanwhile: what lives there is lost to nobody, or told. */
+static void bad_sector_meanwhile(void)
+{
+	struct story run = start(13);
+	struct simdisk *disk = run.sim->world->disks[0];
+	uint64_t data = array_config(fs_array(run.sim->fs))->geometry.data_offset_bytes;
+	simdisk_fault(disk, &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ), .from_bytes = data + UNIT_BYTES,
+		.to_bytes = data + 2 * UNIT_BYTES });
+	REQUIRE(add_new(run.sim) == 0);
+	for (unsigned i = 0; i < 100 && array_degraded(fs_array(run.sim->fs)); i++) {
+		CHECK(fs_work(run.sim->fs) >= 0 || run.sim->events[EVENT_UNREADABLE] > 0);
+		simfs_sleep(run.sim, INT64_C(1000000000));
+	}
+	simdisk_clear_faults(disk);
+	CHECK(files_are_there(run.sim->fs, run.synced));
+	must_be_whole(run.sim, run.synced);
+	simfs_free(run.sim);
+}
+
+static void taking_back(void)
+{
+	struct story run = start(14);
+	unsigned member = DISKS;
+	REQUIRE(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail) == 0);
+	CHECK_EQ(member, MISSING);
+	CHECK(catch_up(run.sim));
+	CHECK(check_clean(run.sim->fs));
+	for (unsigned other = 0; other < DISKS; other++) {
+		leave_out(run.sim, NEW, other);
+		run.sim->options.read_only = true;
+		REQUIRE(simfs_remount(run.sim) == 0);
+		CHECK(files_are_there(run.sim->fs, run.synced));
+	}
+	simfs_free(run.sim);
+}
+
+/* Clones of one array were written to apart from each other. */
+static void diverged(void)
+{
+	for (unsigned mounts = 1; mounts < 4; mounts++) {
+		struct story run = start_whole(15), apart = { simfs_clone(run.sim), 1000, 1000, false };
+		struct simfs *other = apart.sim;
+		unsigned member;
+		go_on_without(&run, MISSING);
+		leave_out(other, NEW, 0);
+		other->random_state ^= 0x5eed;
+		REQUIRE(simfs_open(other) == 0);
+		for (unsigned i = 0; i < mounts; i++) {
+			REQUIRE(write_files(&apart, 3) == 0);
+			REQUIRE(simfs_remount(other) == 0);
+		}
+		REQUIRE(simfs_close(other, false) == 0);
+		simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], simdisk_snapshot(other->world->disks[MISSING]));
+		CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), -EINVAL);
+		CHECK_EQ(run.sim->fail.code, FAIL_DIVERGED);
+		CHECK(files_are_there(run.sim->fs, run.synced));
+		simfs_free(other);
+		simfs_free(run.sim);
+	}
+}
+
+static void failing_by_hand(void)
+{
+	struct story run = start(16);
+	struct fail *fail = &run.sim->fail;
+	unsigned member;
+	CHECK_EQ(fs_member_fail(run.sim->fs, 2, fail), -EBUSY);
+	CHECK_EQ(fail->code, FAIL_TOO_FEW);
+	CHECK_EQ(fs_member_fail(run.sim->fs, DISKS, fail), -ENOENT);
+	CHECK_EQ(fail->code, FAIL_USAGE);
+	REQUIRE(add_new(run.sim) == 0);
+	REQUIRE(catch_up(run.sim));
+	REQUIRE(fs_member_fail(run.sim->fs, 2, fail) == 0);
+	for (unsigned i = 0; i < 20; i++) {
+		simfs_sleep(run.sim, INT64_C(7200000000000));
+		CHECK(fs_work(run.sim->fs) >= 0);
+	}
+	CHECK(array_degraded(fs_array(run.sim->fs)));
+	REQUIRE(write_files(&run, 3) == 0);
+	struct member_status status;
+	array_member_status(fs_array(run.sim->fs), 2, &status);
+	CHECK_EQ(status.state, MEMBER_OUT);
+	REQUIRE(fs_member_resume(run.sim->fs, status.name, &member) == 0);
+	CHECK_EQ(member, 2);
+	CHECK(catch_up(run.sim));
+	must_be_whole(run.sim, run.synced);
+	simfs_free(run.sim);
+}
+
+static void refused(void)
+{
+	struct story run = start(17);
+	struct fail *fail = &run.sim->fail;
+	unsigned member;
+	struct simdisk *small = simworld_add(run.sim->world, DISK_BYTES - (UINT64_C(1) << 20));
+	CHECK_EQ(fs_member_add(run.sim->fs, simdisk_open(small), false, &member, fail), -EINVAL);
+	CHECK_EQ(fail->code, FAIL_TOO_SMALL);
+	CHECK_EQ(fs_member_add(run.sim->fs, simdisk_open(run.sim->world->disks[0]), true, &member, fail), -EBUSY);
+	CHECK_EQ(fail->code, FAIL_BUSY);
+	CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[0]), &member, fail), -EBUSY);
+	CHECK_EQ(fail->code, FAIL_TWICE);
+	CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[NEW]), &member, fail), -EINVAL);
+	CHECK_EQ(fail->code, FAIL_NOT_MEMBER);
+	CHECK_EQ(fs_member_add(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), false, &member, fail), -EEXIST);
+	CHECK_EQ(fail->code, FAIL_SIGNATURE);
+	REQUIRE(fs_member_add(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), true, &member, fail) == 0);
+	REQUIRE(catch_up(run.sim));
+	CHECK_EQ(fs_member_add(run.sim->fs, simdisk_open(small), false, &member, fail), -ENOENT);
+	CHECK_EQ(fail->code, FAIL_USAGE);
+	CHECK(files_are_there(run.sim->fs, run.synced));
+	simfs_free(run.sim);
+}
+
+int main(void)
+{
+	adding();
+	second_failure();
+	bad_sector_meanwhile();
+	taking_back();
+	diverged();
+	failing_by_hand();
+	refused();
+	return CHECK_DONE();
+}
