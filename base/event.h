@@ -17,6 +17,8 @@ enum event_kind {
 	EVENT_DAMAGED,           /* the same, but nothing was written back, since nothing may be */
 	EVENT_UNREADABLE,        /* damage beyond what parity can rebuild */
 	EVENT_LABEL_RESTORED,    /* a label copy was restored from a good one */
+	EVENT_SCRUB_FINISHED,    /* a scrub has ended, and found nothing … */
+	EVENT_SCRUB_ERRORS,      /* … or something: damage that was healed, or was not to be healed */
 	EVENT_READ_ONLY,         /* the filesystem went read-only after a second failure */
 	EVENT_WARNING,           /* anything else worth a line in the log */
 };

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "fs/core.h"
+#include "fs/rowwalk.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,22 +36,10 @@ static void fill_gap(struct control_member *m, const struct gap *gap)
 	m->gap_to = gap->present ? gap->to : 0;
 }
 
-/* Rows are filled in the order of addresses; in a band they are taken to be spread evenly. */
 static void fill_progress(struct fs *fs, struct control_member *m, address position)
 {
-	uint64_t before = 0, all = 0;
 	SCOPED_LOCK(&fs->lock);
-	for (uint32_t i = 0; i < fs->config->band_count; i++) {
-		const struct band *b = &fs->config->bands[i];
-		uint64_t live = fs->alloc.bands[i].live_blocks;
-		all += live;
-		if (b->id < address_band(position))
-			before += live;
-		else if (b->id == address_band(position))
-			before += (uint64_t)((double)live * (double)address_block(position) / (double)band_blocks(b));
-	}
-	m->filled_bytes = before * BLOCK_BYTES;
-	m->to_fill_bytes = all * BLOCK_BYTES;
+	rowwalk_progress(fs, position, &m->filled_bytes, &m->to_fill_bytes);
 }
 
 /* It went read-only because of failures, not because it was asked to be. */
@@ -77,6 +66,7 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	ret_status->has_space = true;
 	ret_status->capacity_bytes = space.capacity_blocks * BLOCK_BYTES;
 	ret_status->free_bytes = space.free_blocks * BLOCK_BYTES;
+	fs_scrub_status(fs, &ret_status->scrub);
 	ret_status->member_count = array_member_count(array);
 	for (unsigned i = 0; i < ret_status->member_count && i < MEMBERS_MAX; i++) {
 		struct control_member *m = &ret_status->members[i];

@@ -6,6 +6,7 @@
 #define FS_CONTROL_H
 
 #include "fs/fs.h"
+#include "fs/scrub.h"
 
 #include <assert.h>
 #include <sys/ioctl.h>
@@ -37,6 +38,7 @@ struct control_status {
 	char name[LABEL_NAME_BYTES];
 	uint64_t generation;
 	uint64_t capacity_bytes, free_bytes;
+	struct scrub_status scrub;       /* only while mounted */
 	struct control_member members[MEMBERS_MAX];
 };
 
@@ -44,6 +46,7 @@ enum control_action {
 	CONTROL_ADD,                     /* the disk at `path` in the place of the missing member */
 	CONTROL_READD,                   /* the member that the disk at `path` is */
 	CONTROL_FAIL,                    /* drop `member` */
+	CONTROL_SCRUB,                   /* `scrub`: enum scrub_action */
 };
 
 /* What the owner of a mount (or root) asks of it.  It is answered when it has begun, not when a rebuild has ended. */
@@ -52,6 +55,7 @@ struct control_change {
 	uint32_t action;
 	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
 	uint32_t member;                 /* in or out: index */
+	uint32_t scrub;
 	uint32_t force;                  /* CONTROL_ADD: also a disk that has a label of an array */
 	uint32_t code;                   /* out: enum fail_code; FAIL_NONE: done */
 	char text[1024];                 /* out: why not */

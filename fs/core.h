@@ -19,6 +19,7 @@
 #include "fs/node.h"
 #include "fs/pool.h"
 #include "fs/record.h"
+#include "fs/scrub.h"
 #include "fs/tree.h"
 #include "fs/txn.h"
 
@@ -114,6 +115,10 @@ struct fs {
 	struct rows *last_written; size_t last_written_count, last_written_room;    /* at open: rows that the chosen generation wrote */
 	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
 	struct retry retries[MEMBERS_MAX];
+	struct scrub_status scrub;       /* but for its progress */
+	bool scrub_begun;                /* its first commit is done */
+	address scrub_position;
+	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
 	bool changing_members;           /* one change by the owner at a time (members.c) */
 	bool relocating;                 /* one thread relocates at a time */
 	unsigned fill_tries;             /* of the row that catching up waits for; the work thread's */

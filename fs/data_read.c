@@ -225,6 +225,7 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t o
 
 	if (bytes > SSIZE_MAX || offset_bytes > UINT64_MAX - bytes)
 		return -EINVAL;
+	op_by_user(fs);
 	struct batch *batch = batch_new(ino, offset_bytes, offset_bytes + bytes);
 	if (!batch)
 		return -ENOMEM;

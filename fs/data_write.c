@@ -180,6 +180,7 @@ static ssize_t write_all(struct fs *fs, struct write *write, uint64_t ino, const
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed)
 {
 	struct write write = { .kill_suidgid = kill_suidgid };
+	op_by_user(fs);
 	ssize_t n = write_all(fs, &write, ino, buf, bytes, offset_bytes);
 
 	if (n >= 0 && ret_killed)
@@ -189,6 +190,7 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 
 ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes)
 {
+	op_by_user(fs);
 	return write_all(fs, &(struct write){ .keep_times = true }, ino, buf, bytes, offset_bytes);
 }
 

@@ -35,7 +35,9 @@ static void change_members(struct fs *fs, struct control_change *change)
 	struct fail fail = { 0 };
 	unsigned member = change->member;
 	int r;
-	if (change->action == CONTROL_FAIL)
+	if (change->action == CONTROL_SCRUB)
+		r = fs_scrub(fs, (enum scrub_action)change->scrub, &fail);
+	else if (change->action == CONTROL_FAIL)
 		r = fs_member_fail(fs, member, &fail);
 	else if (change->action == CONTROL_ADD || (r = fs_member_resume(fs, change->path, &member)) < 0) {
 		struct disk *disk;
@@ -61,8 +63,8 @@ static void answer_change(fuse_req_t req, const void *in, size_t in_bytes, size_
 		return;
 	}
 	memcpy(&change, in, sizeof change);
-	if (change.version != CONTROL_VERSION || change.action > CONTROL_FAIL || !memchr(change.path, 0, sizeof change.path)
-		|| (change.action != CONTROL_FAIL && change.path[0] != '/')) {
+	if (change.version != CONTROL_VERSION || change.action > CONTROL_SCRUB || change.scrub > SCRUB_STOP || !memchr(change.path, 0, sizeof change.path)
+		|| (change.action <= CONTROL_READD && change.path[0] != '/')) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}

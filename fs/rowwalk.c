@@ -154,3 +154,20 @@ int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
 	}
 	return 1;
 }
+
+/* In a band rows are taken to be spread evenly. */
+void rowwalk_progress(struct fs *fs, address position, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes)
+{
+	uint64_t before = 0, all = 0;
+	for (uint32_t i = 0; i < fs->config->band_count; i++) {
+		const struct band *b = &fs->config->bands[i];
+		uint64_t live = fs->alloc.bands[i].live_blocks;
+		all += live;
+		if (b->id < address_band(position))
+			before += live;
+		else if (b->id == address_band(position))
+			before += (uint64_t)((double)live * (double)address_block(position) / (double)band_blocks(b));
+	}
+	*ret_done_bytes = before * BLOCK_BYTES;
+	*ret_total_bytes = all * BLOCK_BYTES;
+}

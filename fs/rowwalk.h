@@ -17,5 +17,7 @@ struct rowwalk {
  * *position moved on, or 0 when it is through.  When a stretch fails: its error, with *position at that one's first row, and all before
  * it done.  Rows that no row item covers yet (system rows of the last commit) are not met.  No lock held. */
 int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position);
+/* How much data in use lies before the position, and how much there is, in bytes: an estimate, by what bands have.  Lock held. */
+void rowwalk_progress(struct fs *fs, address position, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
 
 #endif

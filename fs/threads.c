@@ -1,7 +1,7 @@
 /* Three threads beside the workers of the pool:
  *   commit  commits when somebody waits for it, when the oldest change is as old as the interval, or memory is full;
  *   flush   places dirty records early, so that a long copy flows and memory stays bounded;
- *   work    mends what is damaged, catches up members, and relocates when free rows are few.
+ *   work    mends what is damaged, catches up members, scrubs, and relocates when free rows are few.
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
 #include "fs/catchup.h"
 #include "fs/inode.h"
@@ -9,6 +9,7 @@
 #include "fs/mend.h"
 #include "fs/place.h"
 #include "fs/relocate.h"
+#include "fs/scrub.h"
 #include "fs/space.h"
 #include "fs/threads.h"
 
@@ -105,10 +106,27 @@ static int relocate_in_background(struct fs *fs)
 int fs_work(struct fs *fs)
 {
 	int mended = mend_step(fs), r = mended < 0 ? mended : catchup_step(fs);
+	if (r == 0)
+		r = scrub_step(fs);
 	if (r < 0 || fs->read_only)
 		return r;
 	int e = relocate_in_background(fs);
 	return e < 0 ? e : r | mended;
+}
+
+/* One step, and for how many ms to rest then: while users read or write, they have the array for themselves half of the time. */
+static unsigned work_once(struct fs *fs)
+{
+	uint64_t io = atomic_load(&fs->user_io);
+	struct timespec begin = in_ms(0);
+	int more = fs_work(fs);
+	struct timespec end = in_ms(0);
+	int64_t took_ms = (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000;
+	if (more <= 0)
+		return WORK_INTERVAL_MS;
+	if (atomic_load(&fs->user_io) == io)
+		return 0;
+	return took_ms < WORK_INTERVAL_MS ? (unsigned)took_ms : WORK_INTERVAL_MS;
 }
 
 static void *work_main(void *arg)
@@ -118,12 +136,12 @@ static void *work_main(void *arg)
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->stopping) {
 		pthread_mutex_unlock(&fs->lock);
-		int more = fs_work(fs);
+		unsigned rest_ms = work_once(fs);
 		pthread_mutex_lock(&fs->lock);
 		if (fs->stopping)
 			break;
-		if (more <= 0) {
-			struct timespec until = in_ms(WORK_INTERVAL_MS);
+		if (rest_ms > 0) {
+			struct timespec until = in_ms(rest_ms);
 			pthread_cond_timedwait(&fs->threads->wake_work, &fs->lock, &until);
 		}
 	}

@@ -89,6 +89,8 @@ int txn_free_blocks(struct fs *fs, address from, uint32_t blocks)
 
 uint64_t fs_dirty_bytes(struct fs *fs) { return atomic_load(&fs->record_bytes) + fs->node_bytes; }
 
+void op_by_user(struct fs *fs) { atomic_fetch_add_explicit(&fs->user_io, 1, memory_order_relaxed); }
+
 int64_t fs_now_ns(struct fs *fs) { return env_now_ns(fs->env); }
 
 /* Waits, or in a simulation commits, until `dirty` memory is below the limit. Lock held, dropped meanwhile. */

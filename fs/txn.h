@@ -52,5 +52,7 @@ void op_end(struct op *op);
 
 /* The wall clock for mtime and friends. */
 int64_t fs_now_ns(struct fs *fs);
+/* A user reads or writes data: work in the background leaves time for such. */
+void op_by_user(struct fs *fs);
 
 #endif
