@@ -46,7 +46,7 @@ static void fill_progress(struct fs *fs, struct control_member *m, address posit
 static bool gave_up(struct fs *fs)
 {
 	SCOPED_LOCK(&fs->lock);
-	return !fs->read_only && (fs->error || array_read_only(fs->array));
+	return !fs->options.read_only && (fs->read_only || fs->error || array_read_only(fs->array));
 }
 
 void control_status_of_fs(struct fs *fs, struct control_status *ret_status)

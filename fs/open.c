@@ -416,6 +416,22 @@ static int replay(struct fs *fs, struct fail *fail)
 	return 0;
 }
 
+/* A member that was made again without a key has no log records: the array has its redundancy back once they are not needed any
+ * more, and only then may its label say that it is like the others (doc/membership.md, K3). */
+static int settle_keyless(struct fs *fs, struct fail *fail)
+{
+	if (!array_keyless(fs->array) || fs->read_only)
+		return 0;
+	pthread_mutex_lock(&fs->lock);
+	txn_mark_dirty(fs);
+	pthread_mutex_unlock(&fs->lock);
+	int r = commit_run(fs);
+	if (r == 0)
+		r = array_complete_labels(fs->array);
+	return r == 0 ? 0 : fail_set(fail, -r, FAIL_SYSTEM, "array \"%s\": a member was made again without a key, and what it lacks could not be "
+		"committed (%s); check the members, and mount again", array_label(fs->array)->name, strerror(-r));
+}
+
 int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
 	struct fs **ret_fs, struct fail *fail)
 {
@@ -477,6 +493,8 @@ int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, c
 		return r;
 	}
 	r = replay(fs, fail);
+	if (r == 0)
+		r = settle_keyless(fs, fail);
 	if (r < 0) {
 		fs_delete(fs);
 		return r;

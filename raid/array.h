@@ -105,8 +105,14 @@ struct mount_id array_mount(const struct array *array);
 
 /* Design §5 "Terms": writes and flushes the promise on every present member; the caller then writes
  * the opening root with array_write_root.  Once, before the first write.  Also restores label copies that differ
- * from the one that the chosen root names.  -EROFS, -EIO. */
+ * from the one that the chosen root names (but see array_complete_labels).  -EROFS, -EIO. */
 int array_take_term(struct array *array);
+/* Present members that were made again without a key (raid/array_keyless.h), bit by member, until array_complete_labels.
+ * What they had in their log rings is gone.  So a read-write mount that finds one commits at once (rule K3). */
+uint32_t array_keyless(const struct array *array);
+/* After that commit, and array_take_term: gives their labels what only a key can make.  0 also if a member failed in it and was
+ * dropped; -EIO, -ENOMEM. */
+int array_complete_labels(struct array *array);
 /* Fills array, term, mount, config and label names, members' states and gaps of a root to be written (so after the
  * array_flush of its rows, which may drop members); generation, predecessor, tree, tree_before and nonce are the caller's. */
 void array_fill_root(struct array *array, struct root_header *header);

@@ -87,7 +87,8 @@ static const char *label_fault(const struct checking *c, const uint8_t found[LAB
 	if (!uuid_equal(&label.member, &array->members[c->index].uuid))
 		return "is of another member";
 	if (!array->auth.label_ok(array->auth.ctx, found))
-		return "was not made with this array's key";
+		return bytes_are_zero(label.mac, sizeof label.mac) ? "was made without a key, by a keyless rebuild"
+			: "was not made with this array's key";
 	snprintf(text, text_bytes, "has sequence %llu, not %llu", (unsigned long long)label.sequence,
 		(unsigned long long)array->label.sequence);
 	return text;

@@ -32,7 +32,8 @@ struct member {
 	uint64_t flushed;                    /* last generation flushed on it; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
 	_Atomic unsigned read_errors_in_a_row;
-	uint8_t copy_wrong;                  /* bit by label copy that array_take_term shall write */
+	uint8_t copy_wrong;                  /* bit by label copy that array_take_term shall write … */
+	bool keyless;                        /* … or array_complete_labels, since no copy has a MAC */
 	bool promise_valid[PROMISE_SLOTS];    /* as found at open */
 	uint64_t promise_term[PROMISE_SLOTS];
 };

@@ -161,7 +161,8 @@ int array_member_return(struct array *array, unsigned index, uint64_t generation
 	atomic_store(&member->read_errors_in_a_row, 0);
 	atomic_store(&member->state, MEMBER_FILLING);
 	describe(member, index, text, sizeof text);
-	event_report(array->events, EVENT_MEMBER_RETURNED, (int)index, "%s is back, and is being caught up.", text);
+	event_report(array->events, EVENT_MEMBER_RETURNED, (int)index, member->gap.from ? "%s is back, and is being caught up."
+		: "%s is being rebuilt as a whole.", text);
 	return 0;
 }
 
@@ -194,8 +195,9 @@ static int find_absent(struct array *array, struct disk *disk, struct label *ret
 	return fail_set(fail, ENOENT, FAIL_MIXED, "%s is not a member of this array any more.", disk->name);
 }
 
-/* Is the root of another history than ours, made by another mount of clones?  Ours is in the rings of the members at work, as far as
- * they reach. */
+/* Is the root of another history than ours, made by another mount of clones?  Two histories that part take the same terms, by other
+ * mounts; ours stands in the rings of the members at work, as far as they reach.  (A root of ours that reached this member alone, and
+ * was passed over, has a term of ours and the same mount, or a term that has no root of ours at all.) */
 static int check_history(struct array *array, const struct root_header *own, const char *name, struct fail *fail)
 {
 	unsigned count = 0;
@@ -207,15 +209,13 @@ static int check_history(struct array *array, const struct root_header *own, con
 		return fail_set(fail, -r, FAIL_SYSTEM, "The root rings cannot be read: %s.", strerror(-r));
 	for (unsigned i = 0; i < count && !diverged; i++) {
 		struct root_header header;
-		if (!root_header_decode(ours[i].record, &header) && header.term == own->term)
-			diverged = memcmp(&header.mount, &own->mount, sizeof own->mount);
-		else
-			diverged = ours[i].generation == own->generation;
+		diverged = !root_header_decode(ours[i].record, &header) && header.term == own->term
+			&& memcmp(&header.mount, &own->mount, sizeof own->mount);
 	}
 	if (diverged)
 		return fail_set(fail, EINVAL, FAIL_DIVERGED, "%s was written to apart from this array (its newest root is generation %llu of mount "
-			"%llu): it is a member of another copy of it. Nothing was changed. If what is on it is not needed, erase its labels "
-			"(wipefs) and add it as a new disk.", name, (unsigned long long)own->generation, (unsigned long long)own->term);
+			"%llu): it is a member of another copy of it. Nothing was changed. If what is on it is not needed, add it as a "
+			"new disk with --force.", name, (unsigned long long)own->generation, (unsigned long long)own->term);
 	return 0;
 }
 

@@ -191,8 +191,8 @@ static int match(struct opening *o)
 			return fail_set(o->fail, EINVAL, FAIL_MIXED, "%s is not a member of this array any more. Leave it out.", path_of(c));
 		for (unsigned k = 0; k < i; k++)
 			if (o->candidates[k].index == c->index)
-				return fail_set(o->fail, EINVAL, FAIL_TWICE, "%s and %s are both member %d of the array: one is a copy of the other. "
-					"Leave out the one that was not used last.", path_of(&o->candidates[k]), path_of(c), c->index + 1);
+				return fail_set(o->fail, EINVAL, FAIL_TWICE, "%s and %s are both member %d of the array: one is a copy of the other, "
+					"or took its place. Leave out the one that was not used last.", path_of(&o->candidates[k]), path_of(c), c->index + 1);
 		if (c->probe->disk->size_bytes < o->config->members[c->index].size_bytes && c->readable) {
 			c->readable = false;
 			event_report(o->options->events, EVENT_WARNING, c->index, "%s is smaller than it was when it became a member, and is left out.",
@@ -334,6 +334,14 @@ static uint8_t wrong_copies(const struct candidate *c, const struct array *array
 	return wrong;
 }
 
+/* Made by a keyless rebuild: the label is not genuine, and does not claim to be. */
+static bool has_no_mac(const struct candidate *c)
+{
+	static const uint8_t none[LABEL_MAC_BYTES];
+
+	return !c->genuine && !memcmp(c->label.mac, none, sizeof none);
+}
+
 static void report_member(const struct array *array, unsigned index, const struct candidate *c)
 {
 	const struct member *member = &array->members[index];
@@ -374,6 +382,7 @@ static void fill_member(const struct opening *o, struct array *array, unsigned i
 		atomic_init(&member->disk, c->probe->disk);
 		snprintf(member->name, sizeof member->name, "%s", path_of(c));
 		member->copy_wrong = wrong_copies(c, array);
+		member->keyless = has_no_mac(c);
 		memcpy(member->promise_valid, c->scan.promise_valid, sizeof member->promise_valid);
 		memcpy(member->promise_term, c->scan.promise_term, sizeof member->promise_term);
 		c->probe->disk = NULL;

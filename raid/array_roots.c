@@ -7,6 +7,8 @@
  *   2. array_take_term: damaged label copies, one at a time.  A source is only the label whose hash
  *      the chosen root names; what is the member's own (its UUID) stays.
  *   3. array_write_root: the opening root, by the caller.  Only then rows.
+ * Labels without a MAC, of members that a keyless rebuild made, come after the first commit (array_complete_labels): until then
+ * they say that such a member has no log records, which may be all that tells of those lost with another member.
  *
  * A root goes to members that are in sync or filling when array_write_root begins; a member that was
  * dropped before never gets a newer one, so it is seen as stale by its own ring. */
@@ -122,6 +124,18 @@ static int write_promises(struct array *array, uint64_t term, const struct mount
 
 /* ---- Label copies ---- */
 
+static void report_restored(struct array *array, unsigned index, unsigned copy)
+{
+	const struct member *member = &array->members[index];
+
+	if (member->keyless)
+		event_report(array->events, EVENT_LABEL_RESTORED, (int)index, "%s: copy %u of its label was made without a key, and was completed.",
+			member->name, copy + 1);
+	else
+		event_report(array->events, EVENT_LABEL_RESTORED, (int)index, "%s: copy %u of its label was damaged or old, and was restored.",
+			member->name, copy + 1);
+}
+
 static int restore_copy(struct array *array, unsigned index, unsigned copy)
 {
 	struct member *member = &array->members[index];
@@ -138,22 +152,41 @@ static int restore_copy(struct array *array, unsigned index, unsigned copy)
 	int r = spread_run(&s);
 	if (s.durable) {
 		member->copy_wrong &= (uint8_t)~(1u << copy);
-		event_report(array->events, EVENT_LABEL_RESTORED, (int)index, "%s: copy %u of its label was damaged or old, and was restored.",
-			member->name, copy + 1);
+		report_restored(array, index, copy);
 		return 0;
 	}
 	/* A member that could be dropped for it ends no mount. */
 	return atomic_load(&array->read_only) ? r : 0;
 }
 
-static int restore_labels(struct array *array)
+static int restore_labels(struct array *array, bool keyless)
 {
 	int r = 0;
 
 	for (unsigned i = 0; i < array->member_count && array->label_source; i++)
 		for (unsigned copy = 0; copy < LABEL_COPIES && !r; copy++)
-			if ((array->members[i].copy_wrong >> copy & 1) && atomic_load(&array->members[i].disk))
+			if ((array->members[i].copy_wrong >> copy & 1) && array->members[i].keyless == keyless && atomic_load(&array->members[i].disk))
 				r = restore_copy(array, i, copy);
+	return r;
+}
+
+uint32_t array_keyless(const struct array *array)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < array->member_count; i++)
+		mask |= (uint32_t)array->members[i].keyless << i;
+	return mask;
+}
+
+int array_complete_labels(struct array *array)
+{
+	assert(array->term);
+	int r = restore_labels(array, true);
+
+	for (unsigned i = 0; i < array->member_count && !r; i++)
+		if (!array->members[i].copy_wrong)
+			array->members[i].keyless = false;
 	return r;
 }
 
@@ -169,7 +202,7 @@ int array_take_term(struct array *array)
 	r = write_promises(array, array->next_term, &mount);
 	if (r)
 		return r;
-	r = restore_labels(array);
+	r = restore_labels(array, false);
 	if (r)
 		return r;
 	SCOPED_LOCK(&array->mutex);

@@ -86,7 +86,8 @@ static int check_labels(const struct probe *probe, struct fail *fail)
 				continue;
 			uuid_format(&m->label.member, text);
 			return fail_set(fail, EINVAL, FAIL_TWICE,
-				"%s and %s are both member %s: one is a copy of the other. Leave out the one that was not used last.",
+				"%s and %s are both member %s: one is a copy of the other, or took its place. Leave out the one that was not used last, "
+				"and erase its label if it was replaced for good (raid5cryptfs-rebuild erase).",
 				other->disk->name, m->disk->name, text);
 		}
 	}

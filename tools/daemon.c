@@ -9,6 +9,7 @@
 #include "tools/daemon.h"
 
 #include "fs/fuse.h"
+#include "tools/alert_kinds.h"
 #include "tools/cli.h"
 
 #include <errno.h>
@@ -109,14 +110,8 @@ void daemon_log(int priority, const char *text)
 
 void daemon_event(void *ctx, const struct event *event)
 {
-	int priority = LOG_WARNING;
-
 	(void)ctx;
-	if (event->kind == EVENT_UNREADABLE || event->kind == EVENT_READ_ONLY)
-		priority = LOG_ERR;
-	else if (event->kind == EVENT_MEMBER_RETURNED || event->kind == EVENT_MEMBER_IN_SYNC)
-		priority = LOG_NOTICE;
-	daemon_log(priority, event->text);
+	daemon_log(alert_kind_of(event->kind)->priority, event->text);
 }
 
 /* ---- The end ---- */

@@ -9,6 +9,7 @@
 #include "tools/fsck.h"
 
 #include "base/cleanup.h"
+#include "tools/unused.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -167,7 +168,7 @@ void fsck_note(void *ctx, enum check_note kind, const char *text)
 		return;
 	if (clean)
 		cli_clean(clean);
-	fsck_progress_clear(&fsck->progress);
+	progress_clear(&fsck->progress);
 	printf("%s: %s\n", words[kind], clean ? clean : "(no memory to print it)");
 	fflush(stdout);
 }
@@ -206,7 +207,7 @@ void fsck_event(void *ctx, const struct event *event)
 
 int fsck_fail(struct fsck *fsck, int r, const struct fail *fail)
 {
-	fsck_progress_clear(&fsck->progress);
+	progress_clear(&fsck->progress);
 	if (r == -ECANCELED)
 		return FSCK_CANCELLED;
 	cli_fail(fail);
@@ -228,7 +229,7 @@ bool fsck_ask(struct fsck *fsck, const char *question)
 {
 	char answer[16] = "";
 
-	fsck_progress_clear(&fsck->progress);
+	progress_clear(&fsck->progress);
 	if (!isatty(STDIN_FILENO) || fsck_stopped)
 		return false;
 	printf("%s", question);
@@ -241,6 +242,15 @@ bool fsck_ask(struct fsck *fsck, const char *question)
 }
 
 /* ---- One look ---- */
+
+/* False after a signal. */
+static bool show_progress(void *ctx, const char *phase, uint64_t done, uint64_t total)
+{
+	struct fsck *fsck = ctx;
+
+	progress_show(&fsck->progress, phase, done, total);
+	return !fsck_stopped;
+}
 
 static void learn_name(struct fsck *fsck, const struct probe *probe)
 {
@@ -282,7 +292,7 @@ int fsck_unlock(struct fsck *fsck, bool write, struct probe **ret_probe, struct 
 {
 	struct probe *probe;
 
-	int r = fsck_probe(&fsck->members, &probe, fail);
+	int r = probe_unused(&fsck->members, false, &probe, fail);
 	if (r < 0)
 		return r;
 	learn_name(fsck, probe);
@@ -290,7 +300,7 @@ int fsck_unlock(struct fsck *fsck, bool write, struct probe **ret_probe, struct 
 	if (r < 0 || write)
 		probe_free(probe);       /* also the shared locks, which are in the way of our own */
 	if (!r && write)
-		r = fsck_probe_exclusive(&fsck->members, &probe, fail);
+		r = probe_for_writing(&fsck->members, &probe, fail);
 	if (!r)
 		*ret_probe = probe;
 	return r;
@@ -332,7 +342,7 @@ static int check_members(struct fsck *fsck, struct fs *fs, bool repair, struct f
 	struct array_check options = { .repair = repair, .note = note_of_members, .ctx = fsck };
 	struct array_check_result members;
 
-	if (!fsck_progress(fsck, "members", 0, 1))
+	if (!show_progress(fsck, "members", 0, 1))
 		return -ECANCELED;
 	int r = array_check_members(array, &options, &members);
 	if (r < 0)
@@ -342,7 +352,7 @@ static int check_members(struct fsck *fsck, struct fs *fs, bool repair, struct f
 	result->left += members.left;
 	if (fsck->encrypted)
 		check_slots(fsck, array_label(array), result);
-	return fsck_progress(fsck, "members", 1, 1) ? 0 : -ECANCELED;
+	return show_progress(fsck, "members", 1, 1) ? 0 : -ECANCELED;
 }
 
 /* What is lost may be on a member that is not there. */
@@ -366,11 +376,11 @@ static void tell_absent(struct fsck *fsck, struct fs *fs, bool repair)
 
 int fsck_check_fs(struct fsck *fsck, struct fs *fs, bool repair, struct fsck_result *result, struct fail *fail)
 {
-	struct fs_check_options options = { .data = fsck->data, .repair = repair, .note = fsck_note, .progress = fsck_progress, .ctx = fsck };
+	struct fs_check_options options = { .data = fsck->data, .repair = repair, .note = fsck_note, .progress = show_progress, .ctx = fsck };
 	uint64_t lost = fsck->lost;
 
 	int r = fs_check_run(fs, &options, &result->fs);
-	fsck_progress_clear(&fsck->progress);
+	progress_clear(&fsck->progress);
 	result->lost += fsck->lost - lost;
 	if (fsck->lost > lost)
 		tell_absent(fsck, fs, repair);
@@ -514,6 +524,7 @@ int main(int argc, char **argv)
 	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop }, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	int r = parse_command_line(argc, argv, &fsck, &fail);
+	fsck.progress.subject = fsck.members.paths[0];
 	if (!r)
 		r = cli_protect_memory(&fail);
 	if (r < 0) {

@@ -5,6 +5,7 @@
 #include "fs/check.h"
 #include "tools/cli.h"
 #include "tools/members.h"
+#include "tools/progress.h"
 
 #include <signal.h>
 
@@ -24,15 +25,6 @@ enum fsck_mode {
 	FSCK_YES,                        /* -y */
 };
 
-struct fsck_progress {
-	int fd;                          /* lines for fsck(8) go there; -1: none */
-	bool bar;                        /* on the terminal (standard error) */
-	bool shown;                      /* a bar is on the line now */
-	const char *phase;
-	unsigned pass;
-	int64_t began_ms, drawn_ms;
-};
-
 struct fsck {
 	enum fsck_mode mode;
 	bool data, verbose, list_roots;
@@ -42,7 +34,7 @@ struct fsck {
 	char name[LABEL_NAME_BYTES + 8]; /* of the array, for messages */
 	bool encrypted;
 	struct cli_secret secret;
-	struct fsck_progress progress;
+	struct progress progress;
 	uint64_t lines, lost, repaired;  /* notes of one look; of the kinds CHECK_LOST and CHECK_FIXED */
 	uint64_t damaged;                /* units that did not verify and were read from parity, as events told */
 };
@@ -68,17 +60,6 @@ int fsck_open(struct fsck *fsck, bool repair, uint64_t generation, struct fs **r
 int fsck_check_fs(struct fsck *fsck, struct fs *fs, bool repair, struct fsck_result *result, struct fail *fail);
 /* Asks on the terminal; false without one, and when stopped. */
 bool fsck_ask(struct fsck *fsck, const char *question);
-
-/* fsck_busy.c: opens the members for reading and finds out what they are.  Refuses when their array is mounted; keeps a shared lock on
- * each, so that nobody begins to write them. */
-int fsck_probe(const struct member_paths *members, struct probe **ret_probe, struct fail *fail);
-/* The same, for writing. */
-int fsck_probe_exclusive(const struct member_paths *members, struct probe **ret_probe, struct fail *fail);
-
-/* fsck_progress.c: true unless a signal came. */
-bool fsck_progress(void *ctx, const char *phase, uint64_t done, uint64_t total);
-/* Takes the bar off the line, before something else is printed. */
-void fsck_progress_clear(struct fsck_progress *progress);
 
 /* fsck_roots.c: --list-roots and --root; an exit code. */
 int fsck_list_roots(struct fsck *fsck, struct fail *fail);

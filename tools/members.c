@@ -1,25 +1,19 @@
-/* Which disks: see the header.
- *
- * The search goes through /sys/class/block (partitions and loop devices are there too) and reads at most three label
- * copies of each device, through the page cache and without locks, so that it disturbs nobody. */
+/* Which disks: see the header.  The search for them is in members_find.c. */
 #include "tools/members.h"
 
 #include "base/cleanup.h"
 #include "tools/cli.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/fs.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FOUND_MAX 4096u
 #define ARRAY_PREFIX "array:"
 
 void member_paths_free(struct member_paths *paths)
@@ -89,77 +83,7 @@ int member_paths_check_duplicates(const struct member_paths *paths, struct fail 
 	return 0;
 }
 
-/* ---- Searching ---- */
-
-static int read_label(const char *path, struct label *ret_label)
-{
-	autofree uint8_t *bytes = malloc(LABEL_BYTES);
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	uint64_t size_bytes;
-
-	if (!bytes)
-		return -ENOMEM;
-	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size_bytes) < 0)
-		return -errno;
-	if (size_bytes < MEMBER_MIN_BYTES)
-		return -ENOENT;
-	for (unsigned copy = 0; copy < LABEL_COPIES; copy++) {
-		ssize_t n = pread(fd, bytes, LABEL_BYTES, (off_t)label_copy_offset_bytes(copy, size_bytes));
-		if (n == LABEL_BYTES && !label_decode(bytes, ret_label))
-			return 0;
-	}
-	return -ENOENT;
-}
-
-static int found_add(struct found_members *found, const char *path, const struct label *label)
-{
-	struct found_member *more = realloc(found->members, (found->count + 1) * sizeof *more);
-
-	if (!more)
-		return -ENOMEM;
-	found->members = more;
-	char *copy = strdup(path);
-	if (!copy)
-		return -ENOMEM;
-	more[found->count++] = (struct found_member){ .path = copy, .label = *label };
-	return 0;
-}
-
-void found_members_free(struct found_members *found)
-{
-	for (unsigned i = 0; i < found->count; i++)
-		free(found->members[i].path);
-	free(found->members);
-	*found = (struct found_members){ 0 };
-}
-
-int found_members_scan(struct found_members *ret_found)
-{
-	struct found_members found = { 0 };
-	autofree struct label *label = malloc(sizeof *label);
-	DIR *dir = opendir("/sys/class/block");
-	const struct dirent *entry;
-	int r = label ? 0 : -ENOMEM;
-
-	while (!r && dir && found.count < FOUND_MAX && (entry = readdir(dir))) {
-		char path[300];
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-		for (char *c = path; *c; c++)
-			if (*c == '!')           /* how sysfs writes a slash */
-				*c = '/';
-		if (!read_label(path, label))
-			r = found_add(&found, path, label);
-	}
-	if (dir)
-		closedir(dir);
-	if (r < 0)
-		found_members_free(&found);
-	else
-		*ret_found = found;
-	return r;
-}
+/* ---- The array: source ---- */
 
 /* Adds the members of the array with that name or UUID. */
 static int find_array(const char *wanted, struct member_paths *paths, struct fail *fail)

@@ -23,18 +23,28 @@ int member_paths_from_source(const char *source, struct member_paths *ret_paths,
 /* Several arguments are members as they are; a single one that is no existing path is a source. */
 int member_paths_from_arguments(char *const *arguments, int count, struct member_paths *ret_paths, struct fail *fail);
 
-/* A device that carries a label. */
+/* A device that carries a label. Of one in a format that this program does not know, only version, UUIDs and name are filled. */
 struct found_member {
 	char *path;
 	struct label label;
 };
+struct found_devices {
+	unsigned count;
+	char **paths;
+};
 struct found_members {
 	unsigned count;
 	struct found_member *members;
+	struct found_devices refused;    /* could be members, but may not be read by this user */
+	struct found_devices damaged;    /* carry remains of a label, of which no copy is whole */
 };
-/* Looks at all block devices; those that cannot be read or carry no label are passed over.  -ENOMEM. */
+/* Looks at all block devices.  A member is found once: on the partition and not the disk that holds it, on the mapped device (multipath,
+ * device mapper) and not those below it.  -ENOMEM. */
 int found_members_scan(struct found_members *ret_found);
 void found_members_free(struct found_members *found);
+void found_devices_free(struct found_devices *devices);
+/* The file behind a loop device, or NULL; free it. */
+char *device_backing_file(const char *path);
 
 /* Opens members.  One that is missing or fails is passed over with a message (the array may do without it);
  * one given twice, in use, not permitted, or no disk at all ends it, and so does having none. */

@@ -7,26 +7,11 @@
 #include "base/uuid.h"
 #include "raid/label.h"
 #include "tools/cli.h"
-#include "tools/mounts.h"
+#include "tools/device_check.h"
 
-#include <blkid/blkid.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static int check_mounted(const char *path, struct fail *fail)
-{
-	struct stat st;
-
-	if (!stat(path, &st) && S_ISBLK(st.st_mode) && device_is_mounted(st.st_rdev))
-		return fail_set(fail, EBUSY, FAIL_BUSY, "%s: is mounted or used for swapping; unmount it first", path);
-	return 0;
-}
-
-/* ---- Signatures ---- */
 
 static int check_own_label(struct disk *disk, struct fail *fail)
 {
@@ -53,36 +38,6 @@ static int check_own_label(struct disk *disk, struct fail *fail)
 	return 0;
 }
 
-static int check_foreign(struct disk *disk, struct fail *fail)
-{
-	autoclose int fd = open(disk->name, O_RDONLY | O_CLOEXEC);
-	blkid_probe probe = blkid_new_probe();
-	const char *type = NULL;
-
-	if (fd < 0 || !probe || blkid_probe_set_device(probe, fd, 0, 0) < 0) {
-		blkid_free_probe(probe);
-		return fail_set(fail, EIO, FAIL_SYSTEM, "%s: cannot look for signatures; give --force to go on without", disk->name);
-	}
-	blkid_probe_enable_superblocks(probe, 1);
-	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_MAGIC);
-	blkid_probe_enable_partitions(probe, 1);
-	int found = blkid_do_safeprobe(probe);
-	int r = 0;
-	if (found == 0) {
-		if (blkid_probe_lookup_value(probe, "TYPE", &type, NULL) < 0)
-			blkid_probe_lookup_value(probe, "PTTYPE", &type, NULL);
-		r = fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: carries a signature (%s); if what is on it may be destroyed, give --force",
-			disk->name, type ? type : "unknown");
-	} else if (found == -2) {
-		r = fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s: carries several signatures; if what is on it may be destroyed, give --force",
-			disk->name);
-	} else if (found < 0) {
-		r = fail_set(fail, EIO, FAIL_SYSTEM, "%s: cannot look for signatures: it does not read well", disk->name);
-	}
-	blkid_free_probe(probe);
-	return r;
-}
-
 int mkfs_check_members(const struct member_paths *paths, bool force, struct disk **ret_disks, struct fail *fail)
 {
 	unsigned opened = 0;
@@ -92,7 +47,7 @@ int mkfs_check_members(const struct member_paths *paths, bool force, struct disk
 		return fail_set(fail, EINVAL, FAIL_TOO_FEW, "members: %u given; an array needs at least %u", paths->count, MEMBERS_MIN);
 	r = member_paths_check_duplicates(paths, fail);
 	for (unsigned i = 0; !r && i < paths->count; i++)
-		r = check_mounted(paths->paths[i], fail);
+		r = device_check_mounted(paths->paths[i], fail);
 	for (unsigned i = 0; !r && i < paths->count; i++) {
 		r = disk_open(paths->paths[i], DISK_READ_WRITE, DISK_ENGINE_AUTO, &ret_disks[i], fail);
 		opened += !r;
@@ -106,7 +61,7 @@ int mkfs_check_members(const struct member_paths *paths, bool force, struct disk
 	for (unsigned i = 0; !r && !force && i < opened; i++) {
 		r = check_own_label(ret_disks[i], fail);
 		if (!r)
-			r = check_foreign(ret_disks[i], fail);
+			r = device_check_signature(ret_disks[i], fail);
 	}
 	if (r < 0)
 		while (opened > 0)

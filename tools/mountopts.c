@@ -36,6 +36,7 @@ int mount_options_init(struct mount_options *options)
 void mount_options_free(struct mount_options *options)
 {
 	free(options->key_file);
+	free(options->alert);
 	free(options->fuse);
 	*options = (struct mount_options){ 0 };
 }
@@ -129,6 +130,14 @@ static int parse_value(struct mount_options *options, const char *option, struct
 		free(options->key_file);
 		options->key_file = strdup(value);
 		return options->key_file ? 0 : -ENOMEM;
+	}
+	if ((value = value_of(option, "alert"))) {
+		if (*value != '/')
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not the path of a program from / on, as in alert=/usr/local/sbin/tell-me",
+				option);
+		free(options->alert);
+		options->alert = strdup(value);
+		return options->alert ? 0 : -ENOMEM;
 	}
 	if ((value = value_of(option, "cipher"))) {
 		if (strcmp(value, "none"))

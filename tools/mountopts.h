@@ -11,6 +11,7 @@
 
 struct mount_options {
 	char *key_file;                  /* NULL: ask; "-": standard input */
+	char *alert;                     /* the program to be told of events; NULL: none */
 	bool read_only;
 	bool salvage;                    /* needs read_only */
 	bool allow_none;                 /* cipher=none */

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "fs/fs.h"
 #include "fs/fuse.h"
+#include "tools/alert.h"
 #include "tools/cli.h"
 #include "tools/daemon.h"
 #include "tools/members.h"
@@ -31,12 +32,13 @@
 #endif
 
 struct request {
-	bool foreground, debug;
+	bool foreground, debug, test_alert;
 	struct mount_options options;
 	struct member_paths members;
 	char *source;                    /* as given, if it was one argument; else label_source */
 	char *label_source;              /* array:NAME or array:UUID, without a slash */
 	char mountpoint[PATH_MAX];
+	struct alert *alert;
 };
 
 static void usage(FILE *out)
@@ -44,6 +46,7 @@ static void usage(FILE *out)
 	fputs(
 "Usage: raid5cryptfs [-f] [-d] [-o OPTION,...] MEMBER... MOUNTPOINT\n"
 "       raid5cryptfs [-f] [-d] [-o OPTION,...] SOURCE MOUNTPOINT\n"
+"       raid5cryptfs --test-alert [-o alert=PROGRAM]\n"
 "Mounts an encrypted RAID5 array.  A MEMBER is a partition, disk or image file.  A SOURCE is\n"
 "array:NAME or array:UUID (block devices are searched) or M1:M2:M3 (a colon in a path is written \\:).\n"
 "\n"
@@ -51,6 +54,7 @@ static void usage(FILE *out)
 "  -d, --debug        print every request (implies -f)\n"
 "  -h, --help         this text\n"
 "  -V, --version      the version\n"
+"      --test-alert   run the alert programs once, and tell what became of each\n"
 "  -o OPTION,...      mount options:\n"
 "     key-file=PATH     the key file; - is standard input (without it, a passphrase is asked for)\n"
 "     ro                read only: nothing at all is written to the members\n"
@@ -63,6 +67,7 @@ static void usage(FILE *out)
 "     timeout=SECONDS   a member that does not answer for so long is dropped (30)\n"
 "     engine=ENGINE     what seals: auto (the faster one), sodium or openssl\n"
 "     io=WAY            how members are read and written: auto, uring or threads\n"
+"     alert=PROGRAM     run it when a member fails, the space is low, ...: see the manual\n"
 "     nonempty          mount over a folder that is not empty, or in use as a mount point\n"
 "     and those of mount(8): noatime, nosuid, nodev, noexec, _netdev, nofail, x-*, ...\n"
 "Unmount with: umount MOUNTPOINT\n", out);
@@ -71,10 +76,10 @@ static void usage(FILE *out)
 /* ---- The command line ---- */
 
 /* Options may stand anywhere; -o, as from mount(8), also after the mount point. */
-static int parse_command_line(int argc, char **argv, struct request *request, struct fail *fail)
+static int parse_options(int argc, char **argv, struct request *request, struct fail *fail)
 {
 	static const struct option options[] = {
-		{ "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' },
+		{ "foreground", no_argument, NULL, 'f' }, { "debug", no_argument, NULL, 'd' }, { "test-alert", no_argument, NULL, 'T' },
 		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
 	};
 	int c, r;
@@ -92,6 +97,9 @@ static int parse_command_line(int argc, char **argv, struct request *request, st
 			if (r < 0)
 				return r;
 			break;
+		case 'T':
+			request->test_alert = true;
+			break;
 		case 'r':
 			request->options.read_only = true;
 			break;
@@ -107,6 +115,18 @@ static int parse_command_line(int argc, char **argv, struct request *request, st
 			return fail_set(fail, EINVAL, FAIL_USAGE, "the command line is wrong; see raid5cryptfs --help");
 		}
 	}
+	return 0;
+}
+
+static int parse_command_line(int argc, char **argv, struct request *request, struct fail *fail)
+{
+	int r = parse_options(argc, argv, request, fail);
+
+	if (r < 0)
+		return r;
+	if (request->test_alert)
+		return optind == argc ? 0 : fail_set(fail, EINVAL, FAIL_USAGE, "--test-alert: takes no members and no mount point; usage: "
+			"raid5cryptfs --test-alert [-o alert=PROGRAM]");
 	if (request->options.salvage && !request->options.read_only)
 		return fail_set(fail, EINVAL, FAIL_USAGE, "option salvage: it reads what can be read of a damaged filesystem, and writes nothing; "
 			"say -o ro,salvage");
@@ -178,6 +198,14 @@ static void warn(void *ctx, const char *text)
 	daemon_log(LOG_WARNING, text);
 }
 
+static void report(void *ctx, const struct event *event)
+{
+	const struct request *request = ctx;
+
+	daemon_event(NULL, event);
+	alert_event(request->alert, event);
+}
+
 static const struct label *first_label(const struct probe *probe)
 {
 	for (unsigned i = 0; i < probe->count; i++)
@@ -223,6 +251,8 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 		return r;
 	const struct label *label = first_label(probe);
 	bool wants_key = !label || label->cipher != CIPHER_NONE || o->key_file || !o->allow_none;
+	if (label)
+		alert_about(request->alert, label, request->mountpoint);
 	if (label && make_source(label, request) < 0)
 		r = fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	if (!r && label && label->cipher == CIPHER_NONE && !o->key_file)
@@ -240,9 +270,10 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 			.node_cache_bytes = o->cache_bytes,
 			.dirty_bytes = o->dirty_bytes,
 			.commit_interval_ms = o->commit_seconds * 1000,
+			.io = o->io,
 			.io_timeout_ms = (int64_t)o->timeout_seconds * 1000,
 			.engine = o->engine,
-			.events = { .report = daemon_event },
+			.events = { .ctx = request, .report = report },
 		};
 		r = fs_open(probe, wants_key ? &secret.secret : NULL, o->allow_none, &options, ret_fs, fail);
 	}
@@ -330,10 +361,14 @@ static int serve(struct request *request, struct fs *fs, struct fuse_server *ser
 {
 	daemon_ready();
 	log_plain(fuse_server_plain_reason(server));
-	int r = fuse_server_loop(server);
+	int r = alert_start(request->alert, fs);
+	if (r < 0)
+		daemon_log(LOG_WARNING, "cannot start a thread: no alert program will be run");
+	r = fuse_server_loop(server);
 	if (r < 0)
 		fail_set(fail, -r, FAIL_SYSTEM, "%s: serving ended: %s", request->mountpoint, strerror(-r));
 	daemon_loop_ended();
+	alert_detach(request->alert);
 	int closed = fs_close(fs, false);
 	if (closed < 0 && !r)
 		r = fail_set(fail, -closed, FAIL_SYSTEM, "%s: the last commit failed (%s); what was not synced before is lost",
@@ -352,6 +387,7 @@ static int run(struct request *request, struct fail *fail)
 	int r = open_filesystem(request, &fs, fail);
 	if (r < 0)
 		return r;
+	alert_opened(request->alert);
 	r = mount_filesystem(request, fs, &server, fail);
 	if (r < 0) {
 		fs_close(fs, false);
@@ -372,10 +408,17 @@ int main(int argc, char **argv)
 	if (mount_options_init(&request.options) < 0)
 		return cli_error(FAIL_SYSTEM, "out of memory");
 	int r = parse_command_line(argc, argv, &request, &fail);
+	if (!r && request.test_alert) {
+		int code = alert_test(request.options.alert);
+		mount_options_free(&request.options);
+		return code;
+	}
 	if (!r)
 		r = check_mountpoint(&request, &fail);
 	if (!r)
 		r = member_paths_from_arguments(argv + optind, argc - optind - 1, &request.members, &fail);
+	if (!r)
+		r = alert_new(request.options.alert, &request.alert, &fail);
 	if (!r) {
 		daemon_start(request.foreground);
 		daemon_block_signals();
@@ -383,6 +426,7 @@ int main(int argc, char **argv)
 	}
 	if (r < 0)
 		daemon_log(LOG_ERR, fail.code == FAIL_NONE ? strerror(-r) : fail.text);
+	alert_free(request.alert);
 	member_paths_free(&request.members);
 	mount_options_free(&request.options);
 	free(request.source);

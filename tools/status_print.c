@@ -7,30 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
-
-int status_list_add(struct status_list *list, const struct control_status *status, const char *mountpoint)
-{
-	struct status_entry *more = realloc(list->entries, (list->count + 1) * sizeof *more);
-
-	if (!more)
-		return -ENOMEM;
-	list->entries = more;
-	char *copy = mountpoint ? strdup(mountpoint) : NULL;
-	if (mountpoint && !copy)
-		return -ENOMEM;
-	more[list->count++] = (struct status_entry){ .status = *status, .mountpoint = copy };
-	return 0;
-}
-
-void status_list_free(struct status_list *list)
-{
-	for (unsigned i = 0; i < list->count; i++)
-		free(list->entries[i].mountpoint);
-	free(list->entries);
-	*list = (struct status_list){ 0 };
-}
 
 static const char *state_name(const struct control_member *m)
 {
@@ -48,9 +24,10 @@ static const char *state_name(const struct control_member *m)
 
 static const char *health_name(const struct control_status *s)
 {
-	if (!s->startable)
-		return "failed";
-	return s->degraded ? "degraded" : "healthy";
+	static const char *const names[] = {
+		[STATUS_HEALTHY] = "healthy", [STATUS_DEGRADED] = "degraded", [STATUS_FAILED] = "failed",
+	};
+	return names[status_health(s)];
 }
 
 static void member_map(const struct control_status *s, char map[MEMBERS_MAX + 3])
@@ -82,15 +59,29 @@ static const char *engine_text(const struct control_status *s)
 
 /* ---- For people ---- */
 
-static void print_member(const struct control_member *m, FILE *out)
+/* Paths and names come from disks and users: what could steer a terminal is not printed. */
+static void print_clean(const char *text, FILE *out)
 {
-	char uuid[UUID_TEXT_BYTES], size[CLI_SIZE_TEXT_BYTES], path[CONTROL_PATH_BYTES];
+	for (; *text; text++)
+		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
+}
+
+static void print_member(const struct status_entry *entry, unsigned index, FILE *out)
+{
+	const struct control_member *m = &entry->status.members[index];
+	char uuid[UUID_TEXT_BYTES], size[CLI_SIZE_TEXT_BYTES];
 
 	uuid_format(&m->uuid, uuid);
-	snprintf(path, sizeof path, "%s", *m->path ? m->path : "(not there)");
-	cli_clean(path);
-	fprintf(out, "  %c  %s  %s  %s, %s", m->state == MEMBER_IN_SYNC ? 'U' : '_', path, uuid, cli_size(m->size_bytes, size),
-		state_name(m));
+	fprintf(out, "  member %-3u  %c  ", index + 1, m->state == MEMBER_IN_SYNC ? 'U' : '_');
+	print_clean(*m->path ? m->path : "(not there)", out);
+	if (entry->backing[index]) {
+		fputs(" (of ", out);
+		print_clean(entry->backing[index], out);
+		fputc(')', out);
+	}
+	fprintf(out, "  %s  %s, %s", uuid, cli_size(m->size_bytes, size), state_name(m));
+	if (m->to_fill_bytes)
+		fprintf(out, " (%u %%)", (unsigned)(100.0 * (double)m->filled_bytes / (double)m->to_fill_bytes));
 	if (m->read_errors || m->write_errors)
 		fprintf(out, ", %" PRIu64 " read and %" PRIu64 " write errors", m->read_errors, m->write_errors);
 	if (m->healed)
@@ -98,31 +89,91 @@ static void print_member(const struct control_member *m, FILE *out)
 	fputc('\n', out);
 }
 
+static void print_other(const struct status_other *other, FILE *out)
+{
+	char uuid[UUID_TEXT_BYTES];
+
+	uuid_format(&other->uuid, uuid);
+	fputs("  other          ", out);
+	print_clean(other->path, out);
+	if (other->index < 0)
+		fprintf(out, "  %s  has a label of this array, but is no member of it any more\n", uuid);
+	else
+		fprintf(out, "  %s  is member %d, which the mounted array does without\n", uuid, other->index + 1);
+}
+
+/* Which members an array that is not mounted lacks. */
+static void print_lacking(const struct control_status *s, FILE *out)
+{
+	const char *before = " ";
+
+	for (unsigned i = 0; i < s->member_count; i++) {
+		if (s->members[i].state == MEMBER_IN_SYNC)
+			continue;
+		fprintf(out, "%s%u (%s)", before, i + 1, *s->members[i].path ? "out of date" : "missing");
+		before = ", ";
+	}
+	fputc('\n', out);
+}
+
+static void print_mounted(const struct status_entry *entry, FILE *out)
+{
+	const struct control_status *s = &entry->status;
+
+	fputs("  mounted        ", out);
+	if (entry->mountpoint) {
+		print_clean(entry->mountpoint, out);
+		fputs(s->read_only ? " (read-only)\n" : "\n", out);
+	} else if (!s->degraded) {
+		fputs("no; complete\n", out);
+	} else {
+		fputs(s->startable ? "no; can be mounted without member" : "no; incomplete, too many are lacking: member", out);
+		print_lacking(s, out);
+	}
+}
+
+static const char *scrub_name(const struct control_status *s)
+{
+	static const char *const names[] = {
+		[SCRUB_NONE] = NULL, [SCRUB_RUNNING] = "running", [SCRUB_PAUSED] = "paused", [SCRUB_STOPPED] = "stopped", [SCRUB_FINISHED] = "finished",
+	};
+	return s->scrub.state < ARRAY_COUNT(names) ? names[s->scrub.state] : NULL;
+}
+
+static void print_scrub(const struct control_status *s, FILE *out)
+{
+	if (!scrub_name(s))
+		return;
+	fprintf(out, "  scrub          %s, %u %%, %" PRIu64 " rows damaged, %" PRIu64 " records lost\n", scrub_name(s),
+		s->scrub.total_bytes ? (unsigned)(100.0 * (double)s->scrub.done_bytes / (double)s->scrub.total_bytes) : 100, s->scrub.damaged,
+		s->scrub.unreadable);
+}
+
 static void print_array(const struct status_entry *entry, FILE *out)
 {
 	const struct control_status *s = &entry->status;
-	char uuid[UUID_TEXT_BYTES], map[MEMBERS_MAX + 3], name[LABEL_NAME_BYTES];
+	char uuid[UUID_TEXT_BYTES], map[MEMBERS_MAX + 3];
 	char used[CLI_SIZE_TEXT_BYTES], capacity[CLI_SIZE_TEXT_BYTES];
 
 	uuid_format(&s->array, uuid);
 	member_map(s, map);
-	snprintf(name, sizeof name, "%s", *s->name ? s->name : "(without a name)");
-	cli_clean(name);
-	fprintf(out, "Array %s %s %s\n", name, map, health_name(s));
-	fprintf(out, "  UUID        %s\n", uuid);
-	if (entry->mountpoint)
-		fprintf(out, "  mounted     %s%s\n", entry->mountpoint, s->read_only ? " (read-only)" : "");
-	else
-		fprintf(out, "  mounted     no%s\n", s->startable ? "" : "; too many members are missing or out of date");
-	fprintf(out, "  cipher      %s\n", cipher_text(s));
+	fputs("Array ", out);
+	print_clean(*s->name ? s->name : "(without a name)", out);
+	fprintf(out, " %s %s\n", map, health_name(s));
+	fprintf(out, "  UUID           %s\n", uuid);
+	print_mounted(entry, out);
+	fprintf(out, "  cipher         %s\n", cipher_text(s));
 	if (s->has_engine)
-		fprintf(out, "  engine      %s\n", engine_text(s));
-	fprintf(out, "  generation  %" PRIu64 "\n", s->generation);
+		fprintf(out, "  engine         %s\n", engine_text(s));
+	fprintf(out, "  generation     %" PRIu64 "\n", s->generation);
 	if (s->has_space)
-		fprintf(out, "  space       %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
+		fprintf(out, "  space          %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
 			cli_size(s->capacity_bytes, capacity));
+	print_scrub(s, out);
 	for (unsigned i = 0; i < s->member_count; i++)
-		print_member(&s->members[i], out);
+		print_member(entry, i, out);
+	for (unsigned i = 0; i < entry->other_count; i++)
+		print_other(&entry->others[i], out);
 }
 
 void status_print_text(const struct status_list *list, FILE *out)
@@ -130,7 +181,7 @@ void status_print_text(const struct status_list *list, FILE *out)
 	for (unsigned i = 0; i < list->count; i++) {
 		if (i > 0)
 			fputc('\n', out);
-		print_array(&list->entries[i], out);
+		print_array(list->entries[i], out);
 	}
 }
 
@@ -163,13 +214,15 @@ static void json_key_string(const char *key, const char *text, FILE *out)
 
 static const char *json_bool(bool value) { return value ? "true" : "false"; }
 
-static void json_member(const struct control_member *m, FILE *out)
+static void json_member(const struct status_entry *entry, unsigned index, FILE *out)
 {
+	const struct control_member *m = &entry->status.members[index];
 	char uuid[UUID_TEXT_BYTES];
 
 	uuid_format(&m->uuid, uuid);
-	fprintf(out, "{\"uuid\":\"%s\"", uuid);
+	fprintf(out, "{\"index\":%u,\"uuid\":\"%s\"", index, uuid);
 	json_key_string("path", *m->path ? m->path : NULL, out);
+	json_key_string("backing_file", entry->backing[index], out);
 	json_key_string("state", m->state == MEMBER_IN_SYNC ? "in-sync" : m->state == MEMBER_FILLING ? "filling" : "out", out);
 	fprintf(out, ",\"present\":%s,\"gap\":", json_bool(*m->path));
 	if (!m->has_gap)
@@ -178,8 +231,35 @@ static void json_member(const struct control_member *m, FILE *out)
 		fprintf(out, "{\"from\":%" PRIu64 ",\"to\":null}", m->gap_from);
 	else
 		fprintf(out, "{\"from\":%" PRIu64 ",\"to\":%" PRIu64 "}", m->gap_from, m->gap_to);
+	if (m->to_fill_bytes)
+		fprintf(out, ",\"filled_bytes\":%" PRIu64 ",\"to_fill_bytes\":%" PRIu64, m->filled_bytes, m->to_fill_bytes);
+	else
+		fputs(",\"filled_bytes\":null,\"to_fill_bytes\":null", out);
 	fprintf(out, ",\"size_bytes\":%" PRIu64 ",\"read_errors\":%" PRIu64 ",\"write_errors\":%" PRIu64 ",\"healed\":%" PRIu64 "}",
 		m->size_bytes, m->read_errors, m->write_errors, m->healed);
+}
+
+static void json_other(const struct status_other *other, unsigned place, FILE *out)
+{
+	char uuid[UUID_TEXT_BYTES];
+
+	uuid_format(&other->uuid, uuid);
+	fprintf(out, "%s{\"uuid\":\"%s\"", place ? "," : "", uuid);
+	json_key_string("path", other->path, out);
+	if (other->index < 0)
+		fputs(",\"index\":null}", out);
+	else
+		fprintf(out, ",\"index\":%d}", other->index);
+}
+
+static void json_scrub(const struct control_status *s, FILE *out)
+{
+	if (!scrub_name(s))
+		fputs(",\"scrub\":null", out);
+	else
+		fprintf(out, ",\"scrub\":{\"state\":\"%s\",\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",\"rows\":%" PRIu64
+			",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 "}", scrub_name(s), s->scrub.done_bytes, s->scrub.total_bytes, s->scrub.rows,
+			s->scrub.damaged, s->scrub.unreadable);
 }
 
 static void json_array(const struct status_entry *entry, FILE *out)
@@ -194,6 +274,7 @@ static void json_array(const struct status_entry *entry, FILE *out)
 	json_key_string("state", health_name(s), out);
 	json_key_string("map", map, out);
 	json_key_string("mountpoint", entry->mountpoint, out);
+	fprintf(out, ",\"mountable\":%s", entry->mountpoint ? "null" : json_bool(s->startable));
 	json_key_string("cipher", cipher_text(s), out);
 	json_key_string("engine", engine_text(s), out);
 	fprintf(out, ",\"read_only\":%s,\"degraded\":%s,\"generation\":%" PRIu64, json_bool(s->read_only), json_bool(s->degraded),
@@ -202,13 +283,28 @@ static void json_array(const struct status_entry *entry, FILE *out)
 		fprintf(out, ",\"capacity_bytes\":%" PRIu64 ",\"free_bytes\":%" PRIu64, s->capacity_bytes, s->free_bytes);
 	else
 		fputs(",\"capacity_bytes\":null,\"free_bytes\":null", out);
+	json_scrub(s, out);
 	fputs(",\"members\":[", out);
 	for (unsigned i = 0; i < s->member_count; i++) {
 		if (i > 0)
 			fputc(',', out);
-		json_member(&s->members[i], out);
+		json_member(entry, i, out);
 	}
+	fputs("],\"others\":[", out);
+	for (unsigned i = 0; i < entry->other_count; i++)
+		json_other(&entry->others[i], i, out);
 	fputs("]}", out);
+}
+
+static void json_paths(const char *key, const struct found_devices *paths, FILE *out)
+{
+	fprintf(out, ",\"%s\":[", key);
+	for (unsigned i = 0; i < paths->count; i++) {
+		if (i > 0)
+			fputc(',', out);
+		json_string(paths->paths[i], out);
+	}
+	fputc(']', out);
 }
 
 void status_print_json(const struct status_list *list, FILE *out)
@@ -217,7 +313,10 @@ void status_print_json(const struct status_list *list, FILE *out)
 	for (unsigned i = 0; i < list->count; i++) {
 		if (i > 0)
 			fputc(',', out);
-		json_array(&list->entries[i], out);
+		json_array(list->entries[i], out);
 	}
-	fputs("]}\n", out);
+	fputc(']', out);
+	json_paths("unreadable", &list->unreadable, out);
+	json_paths("damaged", &list->damaged, out);
+	fputs("}\n", out);
 }

@@ -5,6 +5,7 @@
 #include "tools/status_print.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void must_be_text(const char *text, size_t bytes)
 {
@@ -39,11 +40,17 @@ static void must_be_json(const char *text, size_t bytes)
 static void print(const struct control_status *status)
 {
 	struct status_list list = { 0 };
+	struct status_entry *entry;
 	char *text = NULL, *json = NULL;
 	size_t text_bytes, json_bytes;
 	FILE *text_file = open_memstream(&text, &text_bytes), *json_file = open_memstream(&json, &json_bytes);
 
-	MUST(text_file && json_file && status_list_add(&list, status, "/mnt") == 0);
+	MUST(text_file && json_file && status_list_add(&list, status, "/mnt", &entry) == 0);
+	if (status->member_count > 0) {
+		/* Any bytes as a path. */
+		entry->backing[0] = strdup(status->members[0].path);
+		MUST(entry->backing[0] && status_entry_add_other(entry, status->name, &status->members[0].uuid) == 0);
+	}
 	status_print_text(&list, text_file);
 	status_print_json(&list, json_file);
 	fclose(text_file);

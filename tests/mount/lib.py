@@ -321,7 +321,8 @@ def need_root():
         raise Skip("needs root")
 
 
-PROGRAMS = ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key", "umount.fuse.raid5cryptfs"]
+PROGRAMS = ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key", "raid5cryptfs-rebuild", "raid5cryptfs-scrub",
+            "umount.fuse.raid5cryptfs"]
 
 
 @contextlib.contextmanager

@@ -303,13 +303,49 @@ static void diverged(void)
 			REQUIRE(simfs_remount(other) == 0);
 		}
 		REQUIRE(simfs_close(other, false) == 0);
-		simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], simdisk_snapshot(other->world->disks[MISSING]));
+		struct simstore *theirs = simdisk_snapshot(other->world->disks[MISSING]);
+		simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], theirs);
+		simsnapshot_free(theirs);
 		CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), -EINVAL);
 		CHECK_EQ(run.sim->fail.code, FAIL_DIVERGED);
 		CHECK(files_are_there(run.sim->fs, run.synced));
 		simfs_free(other);
 		simfs_free(run.sim);
 	}
+}
+
+/* A root that reached one member alone, and was passed over by those that went on without it, is no other history. */
+static void passed_over(void)
+{
+	struct story run = start_whole(18), alone = { simfs_clone(run.sim), 20, 20, false };
+	unsigned member;
+	REQUIRE(simfs_open(alone.sim) == 0);
+	REQUIRE(write_files(&run, 5) == 0);
+	struct simstore *its = simdisk_snapshot(run.sim->world->disks[MISSING]);
+	REQUIRE(simfs_close(run.sim, true) == 0);
+	for (unsigned i = 0; i < DISKS; i++)      /* the others as they were before */
+		if (i != MISSING) {
+			struct simstore *before = simdisk_snapshot(alone.sim->world->disks[i]);
+			simdisk_replace_with_snapshot(run.sim->world->disks[i], before);
+			simsnapshot_free(before);
+		}
+	simfs_free(alone.sim);
+	run.written = run.synced = 20;
+	run.sim->left_out[MISSING] = true;
+	REQUIRE(simfs_open(run.sim) == 0);
+	REQUIRE(write_files(&run, 8) == 0);
+	simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], its);
+	simsnapshot_free(its);
+	CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), 0);
+	CHECK(catch_up(run.sim));
+	CHECK(check_clean(run.sim->fs));
+	for (unsigned other = 0; other < DISKS; other++) {
+		leave_out(run.sim, NEW, other);
+		run.sim->options.read_only = true;
+		REQUIRE(simfs_remount(run.sim) == 0);
+		CHECK(files_are_there(run.sim->fs, run.synced));
+	}
+	simfs_free(run.sim);
 }
 
 static void failing_by_hand(void)
@@ -371,6 +407,7 @@ int main(void)
 	bad_sector_meanwhile();
 	taking_back();
 	diverged();
+	passed_over();
 	failing_by_hand();
 	refused();
 	return CHECK_DONE();

@@ -1,8 +1,9 @@
-/* How far a check has come: a bar with an estimate on the terminal, or lines for fsck(8) and its like.
+/* How far something long has come: see the header.
  *
  * The estimate is by the phase: what is left of it takes as long as what was done took.  Of other phases nothing is known. */
-#include "tools/fsck.h"
+#include "tools/progress.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-void fsck_progress_clear(struct fsck_progress *p)
+void progress_clear(struct progress *p)
 {
 	if (!p->shown)
 		return;
@@ -28,7 +29,7 @@ void fsck_progress_clear(struct fsck_progress *p)
 	p->shown = false;
 }
 
-static void draw(struct fsck_progress *p, uint64_t done, uint64_t total, int64_t elapsed_ms)
+static void draw(struct progress *p, uint64_t done, uint64_t total, int64_t elapsed_ms)
 {
 	char cells[BAR_CELLS + 1], left[48] = "";
 	double part = total ? (double)done / (double)total : 0;
@@ -50,10 +51,8 @@ static void draw(struct fsck_progress *p, uint64_t done, uint64_t total, int64_t
 	p->shown = true;
 }
 
-bool fsck_progress(void *ctx, const char *phase, uint64_t done, uint64_t total)
+void progress_show(struct progress *p, const char *phase, uint64_t done, uint64_t total)
 {
-	struct fsck *fsck = ctx;
-	struct fsck_progress *p = &fsck->progress;
 	int64_t now = now_ms();
 
 	if (!p->phase || strcmp(p->phase, phase)) {
@@ -68,8 +67,7 @@ bool fsck_progress(void *ctx, const char *phase, uint64_t done, uint64_t total)
 		if (p->bar)
 			draw(p, done, total, now - p->began_ms);
 		if (p->fd >= 0 && dprintf(p->fd, "%u %llu %llu %s\n", p->pass, (unsigned long long)done, (unsigned long long)total,
-				fsck->members.paths[0]) < 0)
+				p->subject) < 0)
 			p->fd = -1;      /* whoever listened is gone */
 	}
-	return !fsck_stopped;
 }

@@ -1,11 +1,13 @@
-/* Members that nobody else is using: fsck works on an array only when it is not mounted.
+/* Members that nobody else is using: for tools that work on an array only when it is not mounted.
  *
- * Whoever writes members holds an exclusive flock(2) on each (raid/disk.h), so a check that only reads takes a shared one: it
- * fails while somebody writes, and keeps a mount from beginning.  A read-only mount holds no lock; it is found by asking the mounts
- * of this machine which array they are. */
+ * Whoever writes members holds an exclusive flock(2) on each (raid/disk.h), so a tool that only reads takes a shared one: it
+ * fails while somebody writes, and keeps a mount from beginning.  One of which there must be only one at a time takes an exclusive
+ * lock.  A read-only mount holds none; it is found by asking the mounts of this machine which array they are. */
+#include "tools/unused.h"
+
 #include "base/cleanup.h"
 #include "fs/control.h"
-#include "tools/fsck.h"
+#include "tools/cli.h"
 #include "tools/mounts.h"
 
 #include <errno.h>
@@ -105,7 +107,7 @@ static void silent(void *ctx, const char *text)
 	(void)ctx, (void)text;           /* was said when the members were opened for reading */
 }
 
-int fsck_probe(const struct member_paths *members, struct probe **ret_probe, struct fail *fail)
+int probe_unused(const struct member_paths *members, bool exclusive, struct probe **ret_probe, struct fail *fail)
 {
 	struct disk *disks[MEMBERS_MAX];
 	struct probe *probe;
@@ -118,7 +120,7 @@ int fsck_probe(const struct member_paths *members, struct probe **ret_probe, str
 		return r;
 	r = refuse_mounted(probe, fail);
 	for (unsigned i = 0; !r && i < probe->count; i++)
-		if (flock(probe->members[i].disk->fd, LOCK_SH | LOCK_NB) < 0)
+		if (flock(probe->members[i].disk->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
 			r = errno == EWOULDBLOCK ? fail_busy(probe->members[i].disk->name, fail)
 				: fail_set(fail, errno, FAIL_SYSTEM, "%s: cannot lock: %s", probe->members[i].disk->name, strerror(errno));
 	if (r < 0)
@@ -128,7 +130,7 @@ int fsck_probe(const struct member_paths *members, struct probe **ret_probe, str
 	return r;
 }
 
-int fsck_probe_exclusive(const struct member_paths *members, struct probe **ret_probe, struct fail *fail)
+int probe_for_writing(const struct member_paths *members, struct probe **ret_probe, struct fail *fail)
 {
 	struct disk *disks[MEMBERS_MAX];
 	unsigned count;

@@ -1,0 +1,100 @@
+"""raid5cryptfs-scrub on a real mount."""
+from faulty import *
+
+FOUND, LOST = 32, 33
+
+
+def scrub(*arguments, code=0, **kwargs):
+    return run("raid5cryptfs-scrub", *arguments, code=code, **kwargs)
+
+
+def spoil(member, start, stop, step=1 << 18, length=20000):
+    """Garbage at places of a member that is in use."""
+    with open(member, "r+b", buffering=0) as f:
+        for at in range(start, stop, step):
+            f.seek(at)
+            f.write(b"\xa5" * length)
+        os.fsync(f.fileno())
+
+
+def prepared(scene):
+    members = scene.images(4)
+    scene.mkfs(members)
+    m = Mount(scene, members, "-o", "commit=1")
+    make_tree(m.root, files=100, big=40)
+    os.sync()
+    return members, m
+
+
+def clean(scene):
+    members, m = prepared(scene)
+    result = scrub("status", m.root)
+    check("none" in result.out, f"none yet: {result.out}")
+    result = scrub("start", "--wait", m.root)
+    check("finished" in result.out and " 0 of them damaged" in result.out, f"it found nothing: {result.out}")
+    check("scrub finished" in m.log(), f"it is logged: {m.log()}")
+    scrub("status", m.root)
+    m.umount()
+
+
+def one_member(scene):
+    """What is wrong on one member is healed, also where nobody reads it."""
+    members, m = prepared(scene)
+    before = describe_tree(m.root)
+    spoil(members[1], 8 << 20, 16 << 20)
+    result = scrub("start", "-w", m.root, code=FOUND)
+    check("lost" not in result.out, f"nothing is lost: {result.out}")
+    scrub("status", m.root, code=FOUND)
+    check(m.member(1)["healed"] > 0, f"it is counted: {m.status()}")
+    wait_for(lambda: scrub("start", "-w", m.root, code=None).code == 0, "another finds nothing", 60)
+    m.umount()
+    fsck_clean(scene, members)
+    for gone in [0, 1]:
+        scene.mount(without(members, gone), "-o", "ro")
+        compare_trees(before, describe_tree(m.root), f"without member {gone}")
+        scene.umount()
+
+
+def two_members(scene):
+    """What even parity cannot give back is told with the name of the file."""
+    members, m = prepared(scene)
+    spoil(members[0], 8 << 20, 10 << 20, step=1 << 14, length=1 << 14)
+    spoil(members[1], 8 << 20, 10 << 20, step=1 << 14, length=1 << 14)
+    result = scrub("start", "-w", m.root, code=LOST)
+    check("lost" in result.out, f"it is told: {result.out}")
+    check("are lost" in m.log() and '"/' in m.log(), f"with a name: {m.log()}")
+    m.umount()
+
+
+def under_load(scene):
+    members, m = prepared(scene)
+    load = Load(m.root)
+    scrub("start", m.root)
+    scrub("pause", m.root)
+    check("paused" in scrub("status", m.root).out, "it is paused")
+    scrub("start", m.root, code=USAGE, says="paused")
+    scrub("resume", "--wait", m.root)
+    load.end()
+    load.verify()
+    m.umount()
+    fsck_clean(scene, members)
+
+
+def refused(scene):
+    members, m = prepared(scene)
+    for command in ["pause", "resume", "stop"]:
+        scrub(command, m.root, code=USAGE, says="No scrub is running")
+    scrub("start", scene.path("nowhere"), code=NOT_FOUND)
+    scrub("start", "/", code=NOT_FOUND)
+    scrub("start", code=USAGE)
+    scrub("begin", m.root, code=USAGE, says="no command")
+    scrub("stop", "-w", m.root, code=USAGE)
+    m.umount()
+    m = Mount(scene, members, "-o", "ro")
+    scrub("start", m.root, code=SYSTEM, says="read-only")
+    m.umount()
+
+
+if __name__ == "__main__":
+    need_root()
+    main(clean, one_member, two_members, under_load, refused)

@@ -1,0 +1,23 @@
+/* How far something long has come: a bar with an estimate on the terminal, or lines for fsck(8) and its like. */
+#ifndef TOOLS_PROGRESS_H
+#define TOOLS_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+	int fd;                          /* lines for fsck(8) go there; -1: none */
+	bool bar;                        /* on the terminal (standard error) */
+	const char *subject;             /* what the lines are about */
+	bool shown;                      /* a bar is on the line now */
+	const char *phase;
+	unsigned pass;
+	int64_t began_ms, drawn_ms;
+};
+
+/* Shows it, if it is time to.  `phase` stays valid. */
+void progress_show(struct progress *progress, const char *phase, uint64_t done, uint64_t total);
+/* Takes the bar off the line, before something else is printed. */
+void progress_clear(struct progress *progress);
+
+#endif

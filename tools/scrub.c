@@ -1,0 +1,155 @@
+/* raid5cryptfs-scrub: reads and verifies everything that is in use on a mounted array, with its parity, and heals what is damaged.
+ * The daemon does it in the background (fs/scrub.h); this asks for it and shows how far it is. */
+#include "base/cleanup.h"
+#include "fs/control.h"
+#include "tools/cli.h"
+#include "tools/progress.h"
+#include "tools/release.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POLL_US 300000u
+#define EXIT_FOUND 32            /* damage was found and healed … */
+#define EXIT_LOST 33             /* … or not to be healed */
+
+static volatile sig_atomic_t stopped;
+
+static const struct command { const char *name; int action; const char *done; } commands[] = {
+	{ "start", SCRUB_START, "The scrub has begun" }, { "pause", SCRUB_PAUSE, "The scrub is paused" },
+	{ "resume", SCRUB_RESUME, "The scrub goes on" }, { "stop", SCRUB_STOP, "The scrub is stopped" }, { "status", -1, NULL },
+};
+
+static void usage(void)
+{
+	fputs(
+"Usage: raid5cryptfs-scrub COMMAND [-w] MOUNTPOINT\n"
+"\n"
+"  start    read and verify everything in use, with its parity, and heal what is damaged\n"
+"  pause    interrupt it; resume goes on where it was\n"
+"  resume\n"
+"  stop     end it\n"
+"  status   how far it is, and what it found\n"
+"\n"
+"  -w, --wait      with start and resume: return only at its end, with the exit code of status\n"
+"  -h, --help      this text\n"
+"  -V, --version   the version\n"
+"\n"
+"Exit code of status: 0: nothing was found; 32: damage was found, and healed; 33: something could not be healed.\n", stdout);
+}
+
+static void stop(int signal_number)
+{
+	(void)signal_number;
+	stopped = 1;
+}
+
+static int ask(const char *mountpoint, int action, struct fail *fail)
+{
+	autoclose int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct control_change change = { .version = CONTROL_VERSION, .action = CONTROL_SCRUB, .scrub = (uint32_t)action };
+
+	if (fd < 0 || ioctl(fd, CONTROL_CHANGE, &change) < 0)
+		return fail_set(fail, errno, FAIL_SYSTEM, "%s: %s", mountpoint, errno == EPERM ?
+			"only root and who mounted it may scrub it" : strerror(errno));
+	change.text[sizeof change.text - 1] = '\0';
+	return change.code == FAIL_NONE ? 0 : fail_set(fail, EIO, change.code, "%s: %s", mountpoint, change.text);
+}
+
+static void print_status(const struct scrub_status *s)
+{
+	static const char *const states[] = { "none since it was mounted", "running", "paused", "stopped", "finished" };
+	char done[CLI_SIZE_TEXT_BYTES], total[CLI_SIZE_TEXT_BYTES];
+
+	printf("scrub: %s\n", s->state < ARRAY_COUNT(states) ? states[s->state] : "unknown");
+	if (s->state == SCRUB_NONE)
+		return;
+	printf("verified: about %s of %s\n", cli_size(s->done_bytes, done), cli_size(s->total_bytes, total));
+	printf("rows: %llu verified, %llu of them damaged\n", (unsigned long long)s->rows, (unsigned long long)s->damaged);
+	if (s->unreadable)
+		printf("lost: %llu records; the system log names the files\n", (unsigned long long)s->unreadable);
+}
+
+static int exit_code(const struct scrub_status *s) { return s->unreadable ? EXIT_LOST : s->damaged ? EXIT_FOUND : 0; }
+
+/* 0 or an exit code. */
+static int wait_for_end(const char *mountpoint)
+{
+	struct progress progress = { .fd = -1, .bar = isatty(STDERR_FILENO) };
+	struct control_status status;
+	struct fail fail = { 0 };
+	int r;
+
+	while (!(r = release_ask_daemon(mountpoint, &status, &fail)) && status.scrub.state == SCRUB_RUNNING && !stopped) {
+		progress_show(&progress, "scrub", status.scrub.done_bytes, status.scrub.total_bytes);
+		usleep(POLL_US);
+	}
+	progress_clear(&progress);
+	if (r < 0)
+		return cli_fail(&fail);
+	if (stopped)
+		return cli_error(FAIL_SYSTEM, "no longer waiting; the scrub goes on");
+	print_status(&status.scrub);
+	return exit_code(&status.scrub);
+}
+
+static int run(const struct command *command, const char *mountpoint, bool wait)
+{
+	struct control_status status;
+	struct fail fail = { 0 };
+
+	int r = release_ask_daemon(mountpoint, &status, &fail);
+	if (!r && command->action >= 0)
+		r = ask(mountpoint, command->action, &fail);
+	if (r < 0)
+		return cli_fail(&fail);
+	if (command->action < 0) {
+		print_status(&status.scrub);
+		return exit_code(&status.scrub);
+	}
+	if (wait)
+		return wait_for_end(mountpoint);
+	printf("%s.\n", command->done);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "wait", no_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
+	};
+	const struct command *command = NULL;
+	bool wait = false;
+	int c;
+
+	cli_start("raid5cryptfs-scrub");
+	while ((c = getopt_long(argc, argv, "whV", options, NULL)) != -1) {
+		if (c == 'h')
+			usage();
+		else if (c == 'V')
+			cli_print_version();
+		else if (c != 'w')
+			return cli_error(FAIL_USAGE, "the command line is wrong; see raid5cryptfs-scrub --help");
+		if (c != 'w')
+			return 0;
+		wait = true;
+	}
+	if (argc - optind != 2)
+		return cli_error(FAIL_USAGE, "give a command and a mount point; see raid5cryptfs-scrub --help");
+	for (unsigned i = 0; i < ARRAY_COUNT(commands); i++)
+		if (!strcmp(commands[i].name, argv[optind]))
+			command = &commands[i];
+	if (!command)
+		return cli_error(FAIL_USAGE, "%s: is no command; see raid5cryptfs-scrub --help", argv[optind]);
+	if (wait && command->action != SCRUB_START && command->action != SCRUB_RESUME)
+		return cli_error(FAIL_USAGE, "--wait goes with start and resume only");
+	sigaction(SIGINT, &(struct sigaction){ .sa_handler = stop }, NULL);
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop }, NULL);
+	int code = run(command, argv[optind + 1], wait);
+	return fflush(stdout) && !code ? FAIL_SYSTEM : code;
+}
