@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -225,6 +227,23 @@ int fsck_fail(struct fsck *fsck, int r, const struct fail *fail)
 	}
 }
 
+/* A line, or nothing when a signal comes: also one that came just before, so signals are let in only while it waits. */
+static ssize_t read_answer(char *answer, size_t bytes)
+{
+	struct pollfd terminal = { .fd = STDIN_FILENO, .events = POLLIN };
+	sigset_t ours, before;
+	int ready = -1;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGTERM);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	if (!fsck_stopped)
+		ready = ppoll(&terminal, 1, NULL, &before);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return ready > 0 ? read(STDIN_FILENO, answer, bytes) : -1;
+}
+
 bool fsck_ask(struct fsck *fsck, const char *question)
 {
 	char answer[16] = "";
@@ -234,7 +253,7 @@ bool fsck_ask(struct fsck *fsck, const char *question)
 		return false;
 	printf("%s", question);
 	fflush(stdout);
-	ssize_t n = read(STDIN_FILENO, answer, sizeof answer - 1);
+	ssize_t n = read_answer(answer, sizeof answer - 1);
 	if (n <= 0)
 		printf("\n");
 	answer[strcspn(answer, "\n")] = '\0';
