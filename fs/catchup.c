@@ -4,7 +4,8 @@
  *     FILLING: from then on it takes all new writes, and its gap is closed towards new generations.
  *  2. walk: rows written while it was away (`written` in the gap) are verified through their owners, and its unit of each
  *     is made from the others.  First a commit, so that row items cover all of them (system rows get theirs with the next one);
- *     then all row items in the order of addresses (rowwalk.h); the position moves on after a flush of the member, and the next root keeps it.
+ *     then all row items in the order of addresses (rowwalk.h); the position moves on after a flush of the member, and the next
+ *     root keeps it.
  *  3. close: the walk is through, everything is flushed: the array makes it IN_SYNC and a commit says so.
  *
  * A member that is in sync but not level with the chosen root (an unverified gap, design §5) goes through 2 and 3 alike.  Rows
@@ -297,7 +298,7 @@ int catchup_step(struct fs *fs)
 		array_member_status(fs->array, m, &s);
 		if (s.state != MEMBER_OUT)
 			note_worked(fs, m);
-		if (s.state == MEMBER_OUT && s.name[0] && due(fs, m)) {
+		if (s.state == MEMBER_OUT && s.name[0] && !s.worn_out && due(fs, m)) {
 			int r = take_back(fs, m);
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}

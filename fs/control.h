@@ -1,7 +1,7 @@
-/* What a mounted filesystem tells tools, and what they may ask of it: one structure of fixed size, got by ioctl(2) on any open directory or file of
- * the mount (tools use its root), and the same structure made from members that are not mounted.
+/* What a mounted filesystem tells tools, and what they may ask of it: structures of fixed size, by ioctl(2) on any open directory or
+ * file of the mount (tools use its root); and the same status made from members that are not mounted.
  *
- * It crosses only from the daemon to tools of the same machine; `version` tells when they are not of the same build. */
+ * They cross only between the daemon and tools of the same machine; `version` tells when these are not of the same build. */
 #ifndef FS_CONTROL_H
 #define FS_CONTROL_H
 
@@ -56,6 +56,7 @@ struct control_change {
 	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
 	uint32_t member;                 /* in or out: index */
 	uint32_t scrub;
+	uint64_t speed_bytes;            /* but for CONTROL_FAIL: fs_options.speed_bytes from now on; 0: as it is; UINT64_MAX: no limit */
 	uint32_t force;                  /* CONTROL_ADD: also a disk that has a label of an array */
 	uint32_t code;                   /* out: enum fail_code; FAIL_NONE: done */
 	char text[1024];                 /* out: why not */

@@ -119,6 +119,8 @@ struct fs {
 	bool scrub_begun;                /* its first commit is done */
 	address scrub_position;
 	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
+	_Atomic uint64_t speed_bytes;    /* see fs_options */
+	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */
 	bool changing_members;           /* one change by the owner at a time (members.c) */
 	bool relocating;                 /* one thread relocates at a time */
 	unsigned fill_tries;             /* of the row that catching up waits for; the work thread's */

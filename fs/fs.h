@@ -31,6 +31,8 @@ struct fs_options {
 	unsigned threads;                /* for sealing and row writes; 0: one for each processor; in a simulation: FS_INLINE */
 	enum disk_engine io;             /* for disks that come while mounted: what the members were opened with */
 	int64_t io_timeout_ms;           /* a member that hangs longer is dropped; 0: 30 s */
+	uint64_t read_errors_max;        /* a member is dropped when so many of its reads have failed; 0: no limit */
+	uint64_t speed_bytes;            /* of each member that rebuilding and scrubbing work through in a second at most; 0: no limit */
 	enum seal_engine engine;         /* for records; AUTO: the faster of those that give right answers (crypto/seal_engine.h) */
 	const struct env *env;           /* NULL: the system's */
 	struct event_sink events;
@@ -74,6 +76,8 @@ struct array *fs_array(struct fs *fs);
 uint64_t fs_generation(struct fs *fs);
 bool fs_read_only(struct fs *fs);
 enum disk_engine fs_io(const struct fs *fs);
+/* Changes fs_options.speed_bytes. */
+void fs_set_speed(struct fs *fs, uint64_t speed_bytes);
 
 /* ---- Inodes ---- */
 

@@ -35,6 +35,8 @@ static void change_members(struct fs *fs, struct control_change *change)
 	struct fail fail = { 0 };
 	unsigned member = change->member;
 	int r;
+	if (change->speed_bytes > 0)
+		fs_set_speed(fs, change->speed_bytes == UINT64_MAX ? 0 : change->speed_bytes);
 	if (change->action == CONTROL_SCRUB)
 		r = fs_scrub(fs, (enum scrub_action)change->scrub, &fail);
 	else if (change->action == CONTROL_FAIL)
@@ -63,7 +65,8 @@ static void answer_change(fuse_req_t req, const void *in, size_t in_bytes, size_
 		return;
 	}
 	memcpy(&change, in, sizeof change);
-	if (change.version != CONTROL_VERSION || change.action > CONTROL_SCRUB || change.scrub > SCRUB_STOP || !memchr(change.path, 0, sizeof change.path)
+	if (change.version != CONTROL_VERSION || change.action > CONTROL_SCRUB || change.scrub > SCRUB_STOP
+		|| !memchr(change.path, 0, sizeof change.path)
 		|| (change.action <= CONTROL_READD && change.path[0] != '/')) {
 		fuse_reply_err(req, EINVAL);
 		return;

@@ -103,6 +103,7 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	fs->keys = keys;
 	fs->config = array_config(array);
 	fs->read_only = options->read_only;
+	atomic_init(&fs->speed_bytes, options->speed_bytes);
 	fs->simple = options->threads == FS_INLINE;
 	list_init(&fs->pins);
 	fs->early_bytes = fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
@@ -449,7 +450,8 @@ int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_no
 		return r;
 	}
 	struct array_auth auth;
-	struct array_options array_options = { .read_only = o.read_only, .io_timeout_ms = o.io_timeout_ms, .env = o.env, .events = &options->events };
+	struct array_options array_options = { .read_only = o.read_only, .io_timeout_ms = o.io_timeout_ms,
+		.read_errors_max = o.read_errors_max, .env = o.env, .events = &options->events };
 	fs_auth(keys, &auth);
 	r = array_open(probe, &auth, &array_options, &array, fail);
 	if (r < 0) {
@@ -521,6 +523,7 @@ int fs_close(struct fs *fs, bool abandon)
 
 struct array *fs_array(struct fs *fs) { return fs->array; }
 enum disk_engine fs_io(const struct fs *fs) { return fs->options.io; }
+void fs_set_speed(struct fs *fs, uint64_t speed_bytes) { atomic_store(&fs->speed_bytes, speed_bytes); }
 
 bool fs_read_only(struct fs *fs)
 {

@@ -147,6 +147,7 @@ int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
 				return s.stretches[i].result;
 			}
 			rows += s.stretches[i].count;
+			fs->walked_bytes += (uint64_t)s.stretches[i].count * UNIT_BYTES;
 		}
 		*position = position_of(fs, &cursor);
 		if (more == 0)

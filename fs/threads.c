@@ -18,6 +18,7 @@
 #include <time.h>
 
 #define WORK_INTERVAL_MS 1000
+#define REST_MAX_MS 600000
 #define FRUITLESS_MAX 8
 
 struct threads {
@@ -114,19 +115,30 @@ int fs_work(struct fs *fs)
 	return e < 0 ? e : r | mended;
 }
 
-/* One step, and for how many ms to rest then: while users read or write, they have the array for themselves half of the time. */
+static int64_t now_ms(void)
+{
+	struct timespec now = in_ms(0);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* One step, and for how many ms to rest then: while users read or write, they have the array for themselves half of the time, and
+ * nothing is faster than it may be. */
 static unsigned work_once(struct fs *fs)
 {
-	uint64_t io = atomic_load(&fs->user_io);
-	struct timespec begin = in_ms(0);
+	uint64_t io = atomic_load(&fs->user_io), walked_bytes = fs->walked_bytes, speed_bytes = atomic_load(&fs->speed_bytes);
+	int64_t begin_ms = now_ms();
 	int more = fs_work(fs);
-	struct timespec end = in_ms(0);
-	int64_t took_ms = (end.tv_sec - begin.tv_sec) * 1000 + (end.tv_nsec - begin.tv_nsec) / 1000000;
+	int64_t took_ms = now_ms() - begin_ms, rest_ms = 0;
 	if (more <= 0)
 		return WORK_INTERVAL_MS;
-	if (atomic_load(&fs->user_io) == io)
-		return 0;
-	return took_ms < WORK_INTERVAL_MS ? (unsigned)took_ms : WORK_INTERVAL_MS;
+	if (atomic_load(&fs->user_io) != io)
+		rest_ms = took_ms < WORK_INTERVAL_MS ? took_ms : WORK_INTERVAL_MS;
+	if (speed_bytes > 0) {
+		double least_ms = 1000.0 * (double)(fs->walked_bytes - walked_bytes) / (double)speed_bytes;
+		if (least_ms - (double)took_ms > (double)rest_ms)
+			rest_ms = (int64_t)(least_ms - (double)took_ms);
+	}
+	return rest_ms < REST_MAX_MS ? (unsigned)rest_ms : REST_MAX_MS;
 }
 
 static void *work_main(void *arg)

@@ -75,6 +75,7 @@ struct array_auth {
 struct array_options {
 	bool read_only;                  /* no write of any kind to any member */
 	int64_t io_timeout_ms;           /* a member that does not answer within it is dropped; 0: 30 s */
+	uint64_t read_errors_max;        /* a member is dropped when so many of its reads have failed; 0: no limit */
 	const struct env *env;
 	const struct event_sink *events;
 };
@@ -196,6 +197,7 @@ struct member_status {
 	struct gap gap;
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
+	bool worn_out;                   /* it is out for having reached array_options.read_errors_max */
 };
 unsigned array_member_count(const struct array *array);
 void array_member_status(struct array *array, unsigned member, struct member_status *ret_status);
@@ -218,7 +220,8 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
  * After array_take_term.  The member's index, or -ENOENT (none is out), -EBUSY, -EINVAL, -EEXIST (FAIL_SIGNATURE: it has a label, and
  * `force` is not given), -EIO, with `fail`. */
 int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail);
-/* The member that is out and whose disk is still open, by its path: it may return, without a new disk.  -ENOENT. */
+/* The member that is out and whose disk is still open, by its path: it may return, without a new disk, and its read errors so far are
+ * forgiven.  -ENOENT. */
 int array_resume(struct array *array, const char *path, unsigned *ret_member);
 /* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
 int array_gap_advance(struct array *array, unsigned member, address position);

@@ -32,6 +32,7 @@ struct member {
 	uint64_t flushed;                    /* last generation flushed on it; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
 	_Atomic unsigned read_errors_in_a_row;
+	uint64_t read_errors_forgiven;       /* protected by array->mutex */
 	uint8_t copy_wrong;                  /* bit by label copy that array_take_term shall write … */
 	bool keyless;                        /* … or array_complete_labels, since no copy has a MAC */
 	bool promise_valid[PROMISE_SLOTS];    /* as found at open */
@@ -41,6 +42,7 @@ struct member {
 struct array {
 	struct array_auth auth;
 	int64_t io_timeout_ms;
+	uint64_t read_errors_max;
 	const struct env *env;
 	struct event_sink sink;          /* the caller's, copied */
 	const struct event_sink *events; /* it, or NULL */

@@ -80,20 +80,29 @@ int member_write_failed(struct array *array, unsigned index, int error, const ch
 	return -EIO;
 }
 
+/* Under the mutex. */
+static bool worn_out(const struct array *array, const struct member *member)
+{
+	return array->read_errors_max && atomic_load(&member->read_errors) - member->read_errors_forgiven >= array->read_errors_max;
+}
+
 void member_read_failed(struct array *array, unsigned index, int error)
 {
 	struct member *member = &array->members[index];
 	uint64_t count = atomic_fetch_add(&member->read_errors, 1) + 1;
 	unsigned in_a_row = atomic_fetch_add(&member->read_errors_in_a_row, 1) + 1;
-	bool hangs = error == -ETIMEDOUT;
+	bool hangs = error == -ETIMEDOUT, worn;
 	char why[160], text[MEMBER_NAME_BYTES + 64];
 
 	SCOPED_LOCK(&array->mutex);
 	if (member_state_now(member) == MEMBER_OUT)
 		return;
-	if ((hangs || in_a_row > READ_ERRORS_IN_A_ROW_MAX) && !atomic_load(&array->read_only) && can_do_without(array, index)) {
+	worn = worn_out(array, member);
+	if ((hangs || worn || in_a_row > READ_ERRORS_IN_A_ROW_MAX) && !atomic_load(&array->read_only) && can_do_without(array, index)) {
 		if (hangs)
 			snprintf(why, sizeof why, "a read was not answered in time");
+		else if (worn)
+			snprintf(why, sizeof why, "%llu of its reads failed, which is the limit (read-errors=)", (unsigned long long)count);
 		else
 			snprintf(why, sizeof why, "%u reads in a row failed (%s)", in_a_row, strerror(-error));
 		put_out(array, index, why);
@@ -223,8 +232,9 @@ int array_resume(struct array *array, const char *path, unsigned *ret_member)
 {
 	SCOPED_LOCK(&array->mutex);
 	for (unsigned i = 0; i < array->member_count; i++) {
-		const struct member *member = &array->members[i];
+		struct member *member = &array->members[i];
 		if (atomic_load(&member->disk) && member_state_now(member) == MEMBER_OUT && !strcmp(member->name, path)) {
+			member->read_errors_forgiven = atomic_load(&member->read_errors);
 			*ret_member = i;
 			return 0;
 		}
@@ -265,6 +275,7 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 	if (old)
 		array->retired[array->retired_count++] = old;
 	snprintf(member->name, sizeof member->name, "%s", disk->name);
+	member->read_errors_forgiven = atomic_load(&member->read_errors);
 	atomic_store(&member->disk, disk);
 	*ret_member = (unsigned)index;
 	return 0;
@@ -346,6 +357,7 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 	ret_status->read_errors = atomic_load(&member->read_errors);
 	ret_status->write_errors = atomic_load(&member->write_errors);
 	ret_status->healed = atomic_load(&member->healed);
+	ret_status->worn_out = member_state_now(member) == MEMBER_OUT && worn_out(array, member);
 }
 
 bool array_degraded(struct array *array)

@@ -37,6 +37,7 @@ struct array *array_new(const struct array_options *options)
 		return NULL;
 	pthread_mutex_init(&array->mutex, NULL);
 	array->io_timeout_ms = options->io_timeout_ms > 0 ? options->io_timeout_ms : IO_TIMEOUT_DEFAULT_MS;
+	array->read_errors_max = options->read_errors_max;
 	array->env = options->env;
 	if (options->events) {
 		array->sink = *options->events;

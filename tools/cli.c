@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SPEED_MIN_BYTES 65536u
+
 static const char *program_name = "raid5cryptfs";
 
 void cli_start(const char *program)
@@ -93,6 +95,16 @@ int cli_parse_size(const char *text, uint64_t *ret_bytes)
 	if (*end)
 		return -EINVAL;
 	*ret_bytes = value;
+	return 0;
+}
+
+int cli_parse_speed(const char *text, uint64_t *ret_bytes)
+{
+	uint64_t bytes;
+
+	if (cli_parse_size(text, &bytes) < 0 || bytes < SPEED_MIN_BYTES)
+		return -EINVAL;
+	*ret_bytes = bytes;
 	return 0;
 }
 

@@ -20,6 +20,8 @@ int cli_fail(const struct fail *fail);
 
 /* 4096, 64K, 256M, 2G, 1T, with or without iB.  -EINVAL. */
 int cli_parse_size(const char *text, uint64_t *ret_bytes);
+/* A rate: a size for each second, at least 64K.  -EINVAL. */
+int cli_parse_speed(const char *text, uint64_t *ret_bytes);
 /* A whole number of seconds, with or without "s", from `least` to a day.  -EINVAL. */
 int cli_parse_seconds(const char *text, unsigned least, unsigned *ret_seconds);
 /* "3.4 GiB" */

@@ -156,6 +156,18 @@ static int parse_value(struct mount_options *options, const char *option, struct
 			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a number of seconds from 1 to 86400", option);
 		return 0;
 	}
+	if ((value = value_of(option, "speed"))) {
+		if (cli_parse_speed(value, &options->speed_bytes) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a size of at least 64K (for each second), as in speed=50M", option);
+		return 0;
+	}
+	if ((value = value_of(option, "read-errors"))) {
+		char *end;
+		options->read_errors_max = strtoull(value, &end, 10);
+		if (*value < '1' || *value > '9' || *end)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a number of read errors, as in read-errors=100", option);
+		return 0;
+	}
 	if ((value = value_of(option, "io"))) {
 		if (parse_io(options, value) < 0)
 			return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: the way of reading and writing members is auto, uring or threads",

@@ -271,6 +271,8 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 			.dirty_bytes = o->dirty_bytes,
 			.commit_interval_ms = o->commit_seconds * 1000,
 			.io = o->io,
+			.read_errors_max = o->read_errors_max,
+			.speed_bytes = o->speed_bytes,
 			.io_timeout_ms = (int64_t)o->timeout_seconds * 1000,
 			.engine = o->engine,
 			.events = { .ctx = request, .report = report },

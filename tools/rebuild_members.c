@@ -19,6 +19,7 @@
 
 struct request {
 	bool force, wait;
+	uint64_t speed_bytes;            /* 0: as it is */
 	const char *mountpoint, *what;
 	struct control_status status;
 };
@@ -26,16 +27,17 @@ struct request {
 void rebuild_add_usage(void)
 {
 	fputs(
-"  add [-f] [-w] MOUNTPOINT DISK\n"
+"  add [-f] [-s SIZE] [-w] MOUNTPOINT DISK\n"
 "        Puts DISK in the place of the member that is missing, and rebuilds it there, while the array is used.  What is on DISK is lost.\n"
 "          -f, --force    also if DISK carries a signature of something, or a label of an array that is not mounted\n"
+"          -s, --speed SIZE  work through at most so many bytes of each member a second, scrubs too, until the unmount\n"
 "          -w, --wait     return only when it is rebuilt\n", stdout);
 }
 
 void rebuild_readd_usage(void)
 {
 	fputs(
-"  readd [-w] MOUNTPOINT DISK\n"
+"  readd [-s SIZE] [-w] MOUNTPOINT DISK\n"
 "        Takes back the member that DISK is, and fills in what was written while it was away.\n", stdout);
 }
 
@@ -50,17 +52,20 @@ void rebuild_fail_usage(void)
 static int parse(int argc, char **argv, const char *letters, void (*usage)(void), struct request *request, struct fail *fail)
 {
 	static const struct option options[] = {
-		{ "force", no_argument, NULL, 'f' }, { "wait", no_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "force", no_argument, NULL, 'f' }, { "speed", required_argument, NULL, 's' }, { "wait", no_argument, NULL, 'w' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "fwh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "fs:wh", options, NULL)) != -1) {
 		if (c == 'h') {
 			usage();
 			exit(0);
 		}
 		if (c == '?' || !strchr(letters, c))
 			return fail_set(fail, EINVAL, FAIL_USAGE, "the command line is wrong; see raid5cryptfs-rebuild --help");
+		if (c == 's' && cli_parse_speed(optarg, &request->speed_bytes) < 0)
+			return fail_set(fail, EINVAL, FAIL_USAGE, "--speed %s: not a size of at least 64K (for each second), as in --speed 50M", optarg);
 		request->force = request->force || c == 'f';
 		request->wait = request->wait || c == 'w';
 	}
@@ -76,6 +81,7 @@ static int ask(const struct request *request, struct control_change *change, str
 	autoclose int fd = open(request->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	change->version = CONTROL_VERSION;
+	change->speed_bytes = request->speed_bytes;
 	if (fd < 0 || ioctl(fd, CONTROL_CHANGE, change) < 0)
 		return fail_set(fail, errno, FAIL_SYSTEM, "%s: %s", request->mountpoint, errno == EPERM ?
 			"only root and who mounted it may change its members" : strerror(errno));
@@ -153,7 +159,7 @@ int rebuild_add(int argc, char **argv, struct fail *fail)
 {
 	struct request request = { 0 };
 	struct control_change change = { .action = CONTROL_ADD };
-	int r = parse(argc, argv, "fw", rebuild_add_usage, &request, fail);
+	int r = parse(argc, argv, "fsw", rebuild_add_usage, &request, fail);
 
 	if (!r)
 		r = set_path(request.what, &change, fail);
@@ -169,7 +175,7 @@ int rebuild_readd(int argc, char **argv, struct fail *fail)
 {
 	struct request request = { 0 };
 	struct control_change change = { .action = CONTROL_READD };
-	int r = parse(argc, argv, "w", rebuild_readd_usage, &request, fail);
+	int r = parse(argc, argv, "sw", rebuild_readd_usage, &request, fail);
 
 	if (!r)
 		r = set_path(request.what, &change, fail);

@@ -36,6 +36,7 @@ static void usage(void)
 "  stop     end it\n"
 "  status   how far it is, and what it found\n"
 "\n"
+"  -s, --speed SIZE  with start and resume: at most so many bytes of each member a second, rebuilds too, until the unmount\n"
 "  -w, --wait      with start and resume: return only at its end, with the exit code of status\n"
 "  -h, --help      this text\n"
 "  -V, --version   the version\n"
@@ -49,10 +50,11 @@ static void stop(int signal_number)
 	stopped = 1;
 }
 
-static int ask(const char *mountpoint, int action, struct fail *fail)
+static int ask(const char *mountpoint, int action, uint64_t speed_bytes, struct fail *fail)
 {
 	autoclose int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct control_change change = { .version = CONTROL_VERSION, .action = CONTROL_SCRUB, .scrub = (uint32_t)action };
+	struct control_change change = { .version = CONTROL_VERSION, .action = CONTROL_SCRUB, .scrub = (uint32_t)action,
+		.speed_bytes = speed_bytes };
 
 	if (fd < 0 || ioctl(fd, CONTROL_CHANGE, &change) < 0)
 		return fail_set(fail, errno, FAIL_SYSTEM, "%s: %s", mountpoint, errno == EPERM ?
@@ -98,14 +100,14 @@ static int wait_for_end(const char *mountpoint)
 	return exit_code(&status.scrub);
 }
 
-static int run(const struct command *command, const char *mountpoint, bool wait)
+static int run(const struct command *command, const char *mountpoint, uint64_t speed_bytes, bool wait)
 {
 	struct control_status status;
 	struct fail fail = { 0 };
 
 	int r = release_ask_daemon(mountpoint, &status, &fail);
 	if (!r && command->action >= 0)
-		r = ask(mountpoint, command->action, &fail);
+		r = ask(mountpoint, command->action, speed_bytes, &fail);
 	if (r < 0)
 		return cli_fail(&fail);
 	if (command->action < 0) {
@@ -121,23 +123,27 @@ static int run(const struct command *command, const char *mountpoint, bool wait)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "wait", no_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
+		{ "speed", required_argument, NULL, 's' }, { "wait", no_argument, NULL, 'w' },
+		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
 	};
 	const struct command *command = NULL;
+	uint64_t speed_bytes = 0;
 	bool wait = false;
 	int c;
 
 	cli_start("raid5cryptfs-scrub");
-	while ((c = getopt_long(argc, argv, "whV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "s:whV", options, NULL)) != -1) {
 		if (c == 'h')
 			usage();
 		else if (c == 'V')
 			cli_print_version();
-		else if (c != 'w')
+		else if (c == 's' && cli_parse_speed(optarg, &speed_bytes) < 0)
+			return cli_error(FAIL_USAGE, "--speed %s: not a size of at least 64K (for each second), as in --speed 50M", optarg);
+		else if (c == '?')
 			return cli_error(FAIL_USAGE, "the command line is wrong; see raid5cryptfs-scrub --help");
-		if (c != 'w')
+		if (c == 'h' || c == 'V')
 			return 0;
-		wait = true;
+		wait = wait || c == 'w';
 	}
 	if (argc - optind != 2)
 		return cli_error(FAIL_USAGE, "give a command and a mount point; see raid5cryptfs-scrub --help");
@@ -146,10 +152,10 @@ int main(int argc, char **argv)
 			command = &commands[i];
 	if (!command)
 		return cli_error(FAIL_USAGE, "%s: is no command; see raid5cryptfs-scrub --help", argv[optind]);
-	if (wait && command->action != SCRUB_START && command->action != SCRUB_RESUME)
-		return cli_error(FAIL_USAGE, "--wait goes with start and resume only");
+	if ((wait || speed_bytes) && command->action != SCRUB_START && command->action != SCRUB_RESUME)
+		return cli_error(FAIL_USAGE, "--wait and --speed go with start and resume only");
 	sigaction(SIGINT, &(struct sigaction){ .sa_handler = stop }, NULL);
 	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop }, NULL);
-	int code = run(command, argv[optind + 1], wait);
+	int code = run(command, argv[optind + 1], speed_bytes, wait);
 	return fflush(stdout) && !code ? FAIL_SYSTEM : code;
 }

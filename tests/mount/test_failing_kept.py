@@ -24,6 +24,29 @@ def rare_read_errors(scene):
     fsck_clean(scene, paths)
 
 
+def too_many_read_errors(scene):
+    """With a limit it is dropped when it has reached it, and stays out until the owner takes it back."""
+    paths, [bad] = failing(scene)
+    m = Mount(scene, paths, *OPTIONS)
+    make_tree(m.root, files=60, big=3)
+    before = describe_tree(m.root)
+    m.umount()
+    m = Mount(scene, paths, *OPTIONS, "-o", "read-errors=3")
+    bad.tell("fail", "read", every=3)
+    compare_trees(before, describe_tree(m.root), "with read errors")
+    drop_caches()
+    compare_trees(before, describe_tree(m.root), "with more")
+    m.wait_log("which is the limit")
+    check_equal(m.status()["map"], "[UUU_]", "it was dropped")
+    bad.heal()
+    time.sleep(12)
+    check_equal(m.status()["map"], "[UUU_]", "and does not come back by itself")
+    run("raid5cryptfs-rebuild", "readd", "--wait", m.root, paths[3])
+    check_equal(m.status()["map"], "[UUUU]", "but when it is taken back")
+    m.umount()
+    fsck_clean(scene, paths)
+
+
 def unreadable_sectors(scene):
     """What cannot be read until it is written is written: the drive then gives it another place."""
     paths, [bad] = failing(scene)
@@ -112,4 +135,4 @@ def goes_back_while_mounted(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(rare_read_errors, unreadable_sectors, short_reads, slow, goes_back_while_unmounted, goes_back_while_mounted)
+    main(rare_read_errors, too_many_read_errors, unreadable_sectors, short_reads, slow, goes_back_while_unmounted, goes_back_while_mounted)

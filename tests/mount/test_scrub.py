@@ -80,6 +80,17 @@ def under_load(scene):
     fsck_clean(scene, members)
 
 
+def speed(scene):
+    """No faster than it may be: some 10 MiB of each member are in use."""
+    members, m = prepared(scene)
+    begin = time.monotonic()
+    scrub("start", "--wait", "--speed", "4M", m.root)
+    check(time.monotonic() - begin > 1.5, "it takes its time")
+    scrub("start", "--speed", "1K", m.root, code=USAGE, says="64K")
+    scrub("stop", "--speed", "1M", m.root, code=USAGE)
+    m.umount()
+
+
 def refused(scene):
     members, m = prepared(scene)
     for command in ["pause", "resume", "stop"]:
@@ -97,4 +108,4 @@ def refused(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(clean, one_member, two_members, under_load, refused)
+    main(clean, one_member, two_members, under_load, speed, refused)
