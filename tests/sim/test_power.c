@@ -21,8 +21,8 @@
 #define HISTORY_COUNT 4u
 #else
 #define SHORT_STRIDE 1u
-#define LONG_COUNT 80u
-#define HISTORY_COUNT 50u
+#define LONG_COUNT 50u
+#define HISTORY_COUNT 35u
 #endif
 
 static const struct power_effort quick[] = {
