@@ -41,12 +41,13 @@ static int can_write(struct fs *fs, struct fail *fail)
 	return r == 0 ? 0 : fail_set(fail, -r, FAIL_SYSTEM, "The array cannot be written: %s.", strerror(-r));
 }
 
-int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
+/* `blank`: the disk is made the missing member first. */
+static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsigned *ret_member, struct fail *fail)
 {
 	int r = begin(fs, fail);
 	if (r == 0) {
 		r = can_write(fs, fail);
-		if (r == 0)
+		if (r == 0 && blank)
 			r = array_prepare(fs->array, disk, force, fail);
 		if (r >= 0)
 			r = array_adopt(fs->array, disk, ret_member, fail);
@@ -59,20 +60,14 @@ int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_me
 	return r;
 }
 
+int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
+{
+	return take(fs, disk, true, force, ret_member, fail);
+}
+
 int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail)
 {
-	int r = begin(fs, fail);
-	if (r == 0) {
-		r = can_write(fs, fail);
-		if (r == 0)
-			r = array_adopt(fs->array, disk, ret_member, fail);
-		end(fs);
-	}
-	if (r < 0)
-		disk_close(disk);
-	else
-		taken(fs, *ret_member);
-	return r;
+	return take(fs, disk, false, false, ret_member, fail);
 }
 
 int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member)

@@ -152,16 +152,16 @@ static void rebuild(struct story *run)
 	run->whole = r == 0 && !array_degraded(fs_array(run->sim->fs));
 }
 
-/* Everything synced is there, now and without each other member. */
-static void must_be_whole(struct simfs *sim, unsigned synced)
+/* Everything synced is there, now and without each other member; `unused` is the disk that is none. */
+static void must_be_whole(struct simfs *sim, unsigned unused, unsigned synced)
 {
 	CHECK(catch_up(sim));
 	CHECK(check_clean(sim->fs));
 	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
 	for (unsigned other = 0; other < DISKS; other++) {
-		if (other == MISSING)
+		if (other == unused)
 			continue;
-		leave_out(sim, MISSING, other);
+		leave_out(sim, unused, other);
 		sim->options.read_only = true;
 		REQUIRE(simfs_remount(sim) == 0);
 		CHECK(files_are_there(sim->fs, synced));
@@ -185,7 +185,7 @@ static void after_cut(const struct story *run, enum simcut_policy policy)
 			array_member_status(fs_array(sim->fs), MISSING, &status);
 			if (!status.name[0])      /* its label was not there yet */
 				REQUIRE(add_new(sim) == 0);
-			must_be_whole(sim, run->synced);
+			must_be_whole(sim, MISSING, run->synced);
 		} else
 			CHECK(check_clean(sim->fs));
 		simfs_free(sim);
@@ -246,7 +246,7 @@ static void second_failure(void)
 		memset(run.sim->events, 0, sizeof run.sim->events);
 		REQUIRE(simfs_crash(run.sim, SIMCUT_RANDOM) == 0);
 		CHECK(files_are_there(run.sim->fs, run.synced));
-		must_be_whole(run.sim, run.synced);
+		must_be_whole(run.sim, MISSING, run.synced);
 		simfs_free(run.sim);
 	}
 }
@@ -266,7 +266,7 @@ static void bad_sector_meanwhile(void)
 	}
 	simdisk_clear_faults(disk);
 	CHECK(files_are_there(run.sim->fs, run.synced));
-	must_be_whole(run.sim, run.synced);
+	must_be_whole(run.sim, MISSING, run.synced);
 	simfs_free(run.sim);
 }
 
@@ -276,14 +276,7 @@ static void taking_back(void)
 	unsigned member = DISKS;
 	REQUIRE(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail) == 0);
 	CHECK_EQ(member, MISSING);
-	CHECK(catch_up(run.sim));
-	CHECK(check_clean(run.sim->fs));
-	for (unsigned other = 0; other < DISKS; other++) {
-		leave_out(run.sim, NEW, other);
-		run.sim->options.read_only = true;
-		REQUIRE(simfs_remount(run.sim) == 0);
-		CHECK(files_are_there(run.sim->fs, run.synced));
-	}
+	must_be_whole(run.sim, NEW, run.synced);
 	simfs_free(run.sim);
 }
 
@@ -337,14 +330,7 @@ static void passed_over(void)
 	simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], its);
 	simsnapshot_free(its);
 	CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), 0);
-	CHECK(catch_up(run.sim));
-	CHECK(check_clean(run.sim->fs));
-	for (unsigned other = 0; other < DISKS; other++) {
-		leave_out(run.sim, NEW, other);
-		run.sim->options.read_only = true;
-		REQUIRE(simfs_remount(run.sim) == 0);
-		CHECK(files_are_there(run.sim->fs, run.synced));
-	}
+	must_be_whole(run.sim, NEW, run.synced);
 	simfs_free(run.sim);
 }
 
@@ -372,7 +358,7 @@ static void failing_by_hand(void)
 	REQUIRE(fs_member_resume(run.sim->fs, status.name, &member) == 0);
 	CHECK_EQ(member, 2);
 	CHECK(catch_up(run.sim));
-	must_be_whole(run.sim, run.synced);
+	must_be_whole(run.sim, MISSING, run.synced);
 	simfs_free(run.sim);
 }
 
