@@ -261,9 +261,7 @@ int check_all(struct check *c)
 		return fs->error;
 	if (!check_idle(fs))
 		return -EBUSY;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	pthread_mutex_unlock(&fs->lock);
+	store_pin_now(fs, &pin);
 	check_log(c);
 	if (c->error == 0)
 		walk_files(c);

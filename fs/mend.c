@@ -225,9 +225,7 @@ static int mend_unit(struct fs *fs, const struct bad_unit *unit)
 	int r = commit_open(fs);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	pthread_mutex_unlock(&fs->lock);
+	store_pin_now(fs, &pin);
 	r = row_list(fs, band, unit->row, &list);
 	if (r == 0 && list.count > 0)
 		r = make_unit(fs, band, unit->row, unit->column, &list);

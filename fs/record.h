@@ -71,6 +71,8 @@ void extent_record(const struct item *item, uint64_t block, struct record_place 
  * under the lock in which it copied the places, so that the rows are not reused meanwhile. */
 struct store_pin { struct list link; uint64_t generation; };      /* must stay where it is until store_unpin */
 void store_pin(struct fs *fs, struct store_pin *ret_pin);        /* with fs->lock held */
+/* The same, with the lock not held. */
+void store_pin_now(struct fs *fs, struct store_pin *ret_pin);
 void store_unpin(struct fs *fs, struct store_pin *pin);          /* without */
 int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count);
 

@@ -76,9 +76,7 @@ static void set_counts(struct check *c)
 static int mend_pinned(struct fs *fs, const struct band *b, uint64_t row)
 {
 	struct store_pin pin;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	pthread_mutex_unlock(&fs->lock);
+	store_pin_now(fs, &pin);
 	int r = mend_row(fs, b, row);
 	store_unpin(fs, &pin);
 	return r;

@@ -156,9 +156,7 @@ int scrub_step(struct fs *fs)
 	int r = commit_open(fs);
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	pthread_mutex_unlock(&fs->lock);
+	store_pin_now(fs, &pin);
 	r = rowwalk_step(fs, &walk, &position);
 	store_unpin(fs, &pin);
 	pthread_mutex_lock(&fs->lock);

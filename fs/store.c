@@ -30,6 +30,12 @@ void store_pin(struct fs *fs, struct store_pin *ret_pin)
 	list_append(&fs->pins, &ret_pin->link);
 }
 
+void store_pin_now(struct fs *fs, struct store_pin *ret_pin)
+{
+	SCOPED_LOCK(&fs->lock);
+	store_pin(fs, ret_pin);
+}
+
 void store_unpin(struct fs *fs, struct store_pin *pin)
 {
 	pthread_mutex_lock(&fs->lock);
