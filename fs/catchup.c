@@ -227,7 +227,8 @@ static void hold_early(struct fs *fs, bool hold)
 	pthread_mutex_unlock(&fs->lock);
 }
 
-/* Between two transactions: all that was dirty is durable, and nothing is being written. */
+/* Between two transactions: all that was dirty is durable, and nothing is being written.  Not while another disk is about to take the
+ * member's place, which would be labelled as it in vain. */
 static int return_member(struct fs *fs, unsigned member)
 {
 	int r = fs_sync(fs);
@@ -235,7 +236,7 @@ static int return_member(struct fs *fs, unsigned member)
 		return r;
 	SCOPED_LOCK(&fs->commit_lock);
 	pthread_mutex_lock(&fs->lock);
-	if (fs->open->placing > 0 || fs->open->run_count > 0)
+	if (fs->open->placing > 0 || fs->open->run_count > 0 || fs->changing_members)
 		r = -EBUSY;
 	else {
 		r = array_member_return(fs->array, member, fs->open->generation);
