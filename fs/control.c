@@ -75,7 +75,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 		array_member_status(array, i, &status);
 		snprintf(m->path, sizeof m->path, "%s", status.name);
 		m->uuid = status.uuid;
-		m->state = status.state;
+		/* Caught up, but no root says so yet: were another member to be lost now, it would not count. */
+		m->state = status.state == MEMBER_IN_SYNC && !status.gap.present && !status.settled ? MEMBER_FILLING : status.state;
 		fill_gap(m, &status.gap);
 		if (status.gap.present && status.state != MEMBER_OUT)
 			fill_progress(fs, m, status.gap.position);

@@ -195,13 +195,14 @@ struct member_status {
 	char name[256];                  /* path, empty when absent */
 	uint8_t state;
 	struct gap gap;
+	bool settled;                    /* in sync without a gap, now and in the last root that is durable */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
 	bool worn_out;                   /* it is out for having reached array_options.read_errors_max */
 };
 unsigned array_member_count(const struct array *array);
 void array_member_status(struct array *array, unsigned member, struct member_status *ret_status);
-/* True when any member is not in sync or has a gap. */
+/* True when any member is not settled. */
 bool array_degraded(struct array *array);
 /* Drops a member by hand or because its data is wrong (reported with `why`).  -EBUSY when the array cannot
  * do without it, -EROFS. */

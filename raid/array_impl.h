@@ -30,6 +30,7 @@ struct member {
 	char name[MEMBER_NAME_BYTES];        /* path; protected by array->mutex */
 	struct gap gap;                      /* protected by array->mutex */
 	uint64_t flushed;                    /* last generation flushed on it; protected by array->mutex */
+	bool settled;                        /* in sync without a gap by the last durable root; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
 	_Atomic unsigned read_errors_in_a_row;
 	uint64_t read_errors_forgiven;       /* protected by array->mutex */

@@ -49,6 +49,7 @@ static void put_out(struct array *array, unsigned index, const char *why)
 	member->gap.present = true;
 	member->gap.to = GAP_OPEN;
 	member->gap.position = 0;
+	member->settled = false;
 	atomic_store(&member->state, MEMBER_OUT);
 	describe(member, index, text, sizeof text);
 	event_report(array->events, EVENT_MEMBER_DROPPED, (int)index,
@@ -353,6 +354,7 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 	memcpy(ret_status->name, member->name, sizeof ret_status->name);
 	ret_status->state = member_state_now(member);
 	ret_status->gap = member->gap;
+	ret_status->settled = member->settled;
 	ret_status->size_bytes = member->size_bytes;
 	ret_status->read_errors = atomic_load(&member->read_errors);
 	ret_status->write_errors = atomic_load(&member->write_errors);
@@ -365,7 +367,7 @@ bool array_degraded(struct array *array)
 	SCOPED_LOCK(&array->mutex);
 	for (unsigned i = 0; i < array->member_count; i++) {
 		const struct member *member = &array->members[i];
-		if (member->role != MEMBER_UNUSED && (member_state_now(member) != MEMBER_IN_SYNC || member->gap.present))
+		if (member->role != MEMBER_UNUSED && (member_state_now(member) != MEMBER_IN_SYNC || member->gap.present || !member->settled))
 			return true;
 	}
 	return false;

@@ -379,6 +379,7 @@ static void fill_member(const struct opening *o, struct array *array, unsigned i
 		member->gap = (struct gap){ .present = true, .to = GAP_OPEN };
 		atomic_init(&member->state, MEMBER_OUT);
 	}
+	member->settled = member_state_now(member) == MEMBER_IN_SYNC && !member->gap.present;
 	if (c && c->readable) {
 		atomic_init(&member->disk, c->probe->disk);
 		snprintf(member->name, sizeof member->name, "%s", path_of(c));

@@ -232,6 +232,18 @@ void array_fill_root(struct array *array, struct root_header *header)
 	header->job_position = 0;
 }
 
+/* The root is durable on `durable`: what it says of these counts, but for what happened since. */
+static void note_settled(struct array *array, const struct root_header *header, uint32_t durable)
+{
+	SCOPED_LOCK(&array->mutex);
+	for (unsigned i = 0; i < array->member_count; i++) {
+		struct member *member = &array->members[i];
+		const struct root_member *named = &header->members[i];
+		member->settled = (durable >> i & 1) && named->state == MEMBER_IN_SYNC && !named->gap.present
+			&& member_state_now(member) == MEMBER_IN_SYNC && !member->gap.present;
+	}
+}
+
 int array_write_root(struct array *array, const uint8_t record[ROOT_BYTES], bool *ret_all)
 {
 	const struct geometry *g = &array->config->geometry;
@@ -259,5 +271,6 @@ int array_write_root(struct array *array, const uint8_t record[ROOT_BYTES], bool
 	if (r)
 		return r;
 	*ret_all = (s.durable & in_sync) == in_sync;
+	note_settled(array, &header, s.durable);
 	return 0;
 }

@@ -59,6 +59,12 @@ static const char *engine_text(const struct control_status *s)
 
 /* ---- For people ---- */
 
+/* All of nothing is done.  A daemon may tell more done than there is. */
+static unsigned percent(uint64_t done, uint64_t total)
+{
+	return done < total ? (unsigned)(100.0 * (double)done / (double)total) : 100;
+}
+
 /* Paths and names come from disks and users: what could steer a terminal is not printed. */
 static void print_clean(const char *text, FILE *out)
 {
@@ -81,7 +87,7 @@ static void print_member(const struct status_entry *entry, unsigned index, FILE 
 	}
 	fprintf(out, "  %s  %s, %s", uuid, cli_size(m->size_bytes, size), state_name(m));
 	if (m->to_fill_bytes)
-		fprintf(out, " (%u %%)", (unsigned)(100.0 * (double)m->filled_bytes / (double)m->to_fill_bytes));
+		fprintf(out, " (%u %%)", percent(m->filled_bytes, m->to_fill_bytes));
 	if (m->read_errors || m->write_errors)
 		fprintf(out, ", %" PRIu64 " read and %" PRIu64 " write errors", m->read_errors, m->write_errors);
 	if (m->healed)
@@ -145,8 +151,7 @@ static void print_scrub(const struct control_status *s, FILE *out)
 	if (!scrub_name(s))
 		return;
 	fprintf(out, "  scrub          %s, %u %%, %" PRIu64 " rows damaged, %" PRIu64 " records lost\n", scrub_name(s),
-		s->scrub.total_bytes ? (unsigned)(100.0 * (double)s->scrub.done_bytes / (double)s->scrub.total_bytes) : 100, s->scrub.damaged,
-		s->scrub.unreadable);
+		percent(s->scrub.done_bytes, s->scrub.total_bytes), s->scrub.damaged, s->scrub.unreadable);
 }
 
 static void print_array(const struct status_entry *entry, FILE *out)

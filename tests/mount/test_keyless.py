@@ -117,6 +117,7 @@ def log_is_kept(scene):
     for gone in range(3):
         scene.mount(members, "-o", "commit=3600")
         root = scene.path("mnt")
+        healthy(scene, root)     # the last round's mount was without a member
         for i in range(5):
             with open(os.path.join(root, f"synced-{gone}-{i}"), "wb") as f:
                 f.write(b"%d" % i * 5000)
@@ -129,6 +130,7 @@ def log_is_kept(scene):
         rebuild(target, without(members, gone))
         members[gone] = target
         scene.mount(members)
+        healthy(scene, root)
         for before in range(gone + 1):
             for i in range(5):
                 check_equal(read(os.path.join(root, f"synced-{before}-{i}")), b"%d" % i * 5000, "what was synced")
