@@ -13,6 +13,10 @@ enum event_kind {
 	EVENT_MEMBER_DROPPED,    /* a member failed, hung or was found out of date, and is out */
 	EVENT_MEMBER_RETURNED,   /* a member that was away is being caught up */
 	EVENT_MEMBER_IN_SYNC,    /* its gap is closed */
+	EVENT_SPARE_TAKEN,       /* a spare steps in for a member that is out */
+	EVENT_REPLACE_STARTED,   /* a member's data is being put on another one */
+	EVENT_REPLACE_FINISHED,  /* … which has all of it, and takes the first one's place */
+	EVENT_REPLACE_STOPPED,   /* … or not: it was cancelled, or cannot go on */
 	EVENT_HEALED,            /* a damaged unit was rebuilt from parity and written back */
 	EVENT_DAMAGED,           /* the same, but nothing was written back, since nothing may be */
 	EVENT_UNREADABLE,        /* damage beyond what parity can rebuild */

@@ -10,6 +10,7 @@
  *
  * A member that is in sync but not level with the chosen root (an unverified gap, design §5) goes through 2 and 3 alike.  Rows
  * are held by a pin while they are worked on: none is reused between looking and writing (R1). */
+#include "fs/boundary.h"
 #include "fs/catchup.h"
 #include "fs/mend.h"
 #include "fs/rowrun.h"
@@ -39,14 +40,17 @@ static int column_of(const struct band *b, unsigned member)
 	return -1;
 }
 
-/* Are all others in sync? One that is in sync and may lack something needs them to be made from: else it waits, and its tags
+/* Are all others in sync, if it has columns and they have? One that is in sync and may lack something needs them to be made from: else it waits, and its tags
  * decide. */
 static bool others_in_sync(struct fs *fs, unsigned member)
 {
+	uint32_t have = config_with_columns(fs->config);
+	if (!(have >> member & 1))
+		return true;
 	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
 		struct member_status s;
 		array_member_status(fs->array, m, &s);
-		if (m != member && (s.state == MEMBER_OUT || s.state == MEMBER_FILLING))
+		if (m != member && (have >> m & 1) && (s.state == MEMBER_OUT || s.state == MEMBER_FILLING))
 			return false;
 	}
 	return true;
@@ -216,45 +220,24 @@ static int fill_step(struct fs *fs, struct target *t)
 	return 1;
 }
 
-/* While somebody writes a stream, there would always be rows of the open transaction. */
-static void hold_early(struct fs *fs, bool hold)
+/* Not while another disk is about to take the member's place, which would be labelled as it in vain. */
+static int return_member(struct fs *fs, void *ctx)
 {
-	pthread_mutex_lock(&fs->lock);
-	fs->hold_early = hold;
-	while (hold && fs->open->placing > 0)
-		pthread_cond_wait(&fs->progress, &fs->lock);
-	pthread_cond_signal(&fs->wake_flush);
-	pthread_mutex_unlock(&fs->lock);
-}
-
-/* Between two transactions: all that was dirty is durable, and nothing is being written.  Not while another disk is about to take the
- * member's place, which would be labelled as it in vain. */
-static int return_member(struct fs *fs, unsigned member)
-{
-	int r = fs_sync(fs);
-	if (r < 0)
-		return r;
-	SCOPED_LOCK(&fs->commit_lock);
-	pthread_mutex_lock(&fs->lock);
-	if (fs->open->placing > 0 || fs->open->run_count > 0 || fs->changing_members)
-		r = -EBUSY;
-	else {
-		r = array_member_return(fs->array, member, fs->open->generation);
-		if (r == 0)
-			txn_mark_dirty(fs);
-	}
-	pthread_mutex_unlock(&fs->lock);
+	const unsigned *member = ctx;
+	int r = fs->changing_members ? -EBUSY : array_member_return(fs->array, *member, fs->open->generation);
+	if (r == 0)
+		txn_mark_dirty(fs);
 	return r;
 }
 
 static int take_back(struct fs *fs, unsigned member)
 {
 	int r = array_member_answers(fs->array, member) ? commit_open(fs) : -EAGAIN;
+	if (r == 0)
+		r = array_member_give_config(fs->array, member);
 	if (r < 0)
 		return r;
-	hold_early(fs, true);
-	r = return_member(fs, member);
-	hold_early(fs, false);
+	r = boundary_run(fs, return_member, &member);
 	if (r == -EBUSY) {       /* not the member's fault */
 		pthread_mutex_lock(&fs->lock);
 		fs->retries[member].not_before_ns = 0;

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "fs/core.h"
+#include "fs/reshape.h"
 #include "fs/rowwalk.h"
 
 #include <errno.h>
@@ -42,6 +43,19 @@ static void fill_progress(struct fs *fs, struct control_member *m, address posit
 	rowwalk_progress(fs, position, &m->filled_bytes, &m->to_fill_bytes);
 }
 
+static void fill_job(struct fs *fs, struct control_job *ret_job)
+{
+	struct array_job job;
+	if (!array_job(fs->array, &job))
+		return;
+	ret_job->running = true;
+	ret_job->source = (uint8_t)__builtin_ctz(job.sources);
+	ret_job->target = (uint8_t)__builtin_ctz(job.targets);
+	ret_job->waits = reshape_waits(fs, &job);
+	SCOPED_LOCK(&fs->lock);
+	rowwalk_progress(fs, job.position, &ret_job->done_bytes, &ret_job->total_bytes);
+}
+
 /* It went read-only because of failures, not because it was asked to be. */
 static bool gave_up(struct fs *fs)
 {
@@ -67,6 +81,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	ret_status->capacity_bytes = space.capacity_blocks * BLOCK_BYTES;
 	ret_status->free_bytes = space.free_blocks * BLOCK_BYTES;
 	fs_scrub_status(fs, &ret_status->scrub);
+	fill_job(fs, &ret_status->job);
+	uint32_t needed = config_needed(fs->config);
 	ret_status->member_count = array_member_count(array);
 	for (unsigned i = 0; i < ret_status->member_count && i < MEMBERS_MAX; i++) {
 		struct control_member *m = &ret_status->members[i];
@@ -75,6 +91,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 		array_member_status(array, i, &status);
 		snprintf(m->path, sizeof m->path, "%s", status.name);
 		m->uuid = status.uuid;
+		m->role = status.role;
+		m->needed = needed >> i & 1;
 		/* Caught up, but no root says so yet: were another member to be lost now, it would not count. */
 		m->state = status.state == MEMBER_IN_SYNC && !status.gap.present && !status.settled ? MEMBER_FILLING : status.state;
 		fill_gap(m, &status.gap);
@@ -109,7 +127,6 @@ int control_status_of_probe(const struct probe *probe, struct control_status *re
 	struct choice_member choice_members[MEMBERS_MAX] = { 0 };
 	struct config *config;
 	struct choice choice;
-	uint32_t voters = 0;
 	unsigned out = 0;
 
 	int r = label ? probe_config(probe, &config) : -EBADMSG;
@@ -121,9 +138,9 @@ int control_status_of_probe(const struct probe *probe, struct control_status *re
 		const struct probe_member *p = find_member(probe, &config->members[i].uuid);
 		struct control_member *m = &ret_status->members[i];
 
-		if (config->members[i].role == MEMBER_VOTER)
-			voters |= UINT32_C(1) << i;
 		m->uuid = config->members[i].uuid;
+		m->role = config->members[i].role;
+		m->needed = config_needed(config) >> i & 1;
 		m->size_bytes = config->members[i].size_bytes;
 		if (!p)
 			continue;
@@ -132,9 +149,9 @@ int control_status_of_probe(const struct probe *probe, struct control_status *re
 		choice_members[i].has_root = p->has_root;
 		choice_members[i].root = p->root_hint;
 	}
-	choose_root(choice_members, config->member_count, voters, &choice);
+	choose_root(choice_members, config->member_count, config_voters(config), &choice);
 	bool chosen = choice.result == CHOICE_OK || choice.result == CHOICE_TOO_FEW;
-	ret_status->startable = choice.result == CHOICE_OK;
+	ret_status->startable = choice.result == CHOICE_OK && config_can_do_without(config, ~choice.in_sync);
 	if (chosen)
 		ret_status->generation = choice_members[choice.root_member].root.generation;
 	for (unsigned i = 0; i < config->member_count; i++) {
@@ -144,7 +161,7 @@ int control_status_of_probe(const struct probe *probe, struct control_status *re
 		m->state = in_sync ? MEMBER_IN_SYNC : MEMBER_OUT;
 		if (chosen)
 			fill_gap(m, &choice_members[choice.root_member].root.members[i].gap);
-		if (config->members[i].role == MEMBER_VOTER && !in_sync)
+		if (m->needed && !in_sync)
 			out++;
 	}
 	ret_status->degraded = out > 0 || !chosen;

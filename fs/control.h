@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 1u
+#define CONTROL_VERSION 2u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -19,11 +19,22 @@ struct control_member {
 	struct uuid uuid;
 	uint8_t state;                   /* enum member_state */
 	uint8_t has_gap;
-	uint8_t padding[6];
+	uint8_t role;                    /* enum member_role; of an unused one nothing else means anything */
+	uint8_t needed;                  /* it votes or has columns: without it the array is degraded */
+	uint8_t padding[4];
 	uint64_t gap_from, gap_to;       /* generations that it missed */
 	uint64_t filled_bytes, to_fill_bytes;    /* while it is filled, an estimate: of all data in use */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
+};
+
+/* Columns that are on their way to another member: a disk that is being replaced, or whose place a spare takes. */
+struct control_job {
+	uint8_t running;                 /* else nothing else means anything */
+	uint8_t source, target;          /* members by index */
+	uint8_t waits;                   /* for a member: it does not get on now */
+	uint8_t padding[4];
+	uint64_t done_bytes, total_bytes;        /* an estimate: of all data in use */
 };
 
 struct control_status {
@@ -39,6 +50,7 @@ struct control_status {
 	uint64_t generation;
 	uint64_t capacity_bytes, free_bytes;
 	struct scrub_status scrub;       /* only while mounted */
+	struct control_job job;
 	struct control_member members[MEMBERS_MAX];
 };
 
@@ -47,6 +59,10 @@ enum control_action {
 	CONTROL_READD,                   /* the member that the disk at `path` is */
 	CONTROL_FAIL,                    /* drop `member` */
 	CONTROL_SCRUB,                   /* `scrub`: enum scrub_action */
+	CONTROL_SPARE,                   /* the disk at `path` becomes a spare: `member` */
+	CONTROL_REPLACE,                 /* `member`, which goes on serving, by the spare at `path`, or by the disk there, which becomes one first:
+	                                    `new_member` */
+	CONTROL_REMOVE,                  /* the spare `member` is no member any more; one that is taking another's place becomes a spare again */
 };
 
 /* What the owner of a mount (or root) asks of it.  It is answered when it has begun, not when a rebuild has ended. */
@@ -55,9 +71,11 @@ struct control_change {
 	uint32_t action;
 	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
 	uint32_t member;                 /* in or out: index */
-	uint32_t scrub;
-	uint64_t speed_bytes;            /* but for CONTROL_FAIL: fs_options.speed_bytes from now on; 0: as it is; UINT64_MAX: no limit */
-	uint32_t force;                  /* CONTROL_ADD: also a disk that has a label of an array */
+	uint32_t new_member;             /* out of CONTROL_REPLACE */
+	uint32_t scrub, padding;
+	uint64_t speed_bytes;            /* where something is read or copied: fs_options.speed_bytes from now on; 0: as it is; UINT64_MAX: no
+	                                    limit */
+	uint32_t force;                  /* CONTROL_ADD, _SPARE, _REPLACE: also a disk that has a label of an array */
 	uint32_t code;                   /* out: enum fail_code; FAIL_NONE: done */
 	char text[1024];                 /* out: why not */
 };

@@ -1,7 +1,7 @@
 /* The filesystem in memory: what the files of fs/ share.  Private to fs/.
  *
  * Locks, in the order in which they are taken:
- *   inode lock (fs/inode.h)  →  commit_lock  →  lock  →  locks inside raid/
+ *   step_lock  →  inode lock (fs/inode.h)  →  commit_lock  →  lock  →  locks inside raid/
  * `lock` protects everything below that does not say otherwise, and both trees in memory; it is never held over I/O
  * or sealing.  `commit_lock` is held through one whole commit, and makes commits one at a time. */
 #ifndef FS_CORE_H
@@ -71,12 +71,16 @@ struct touch { struct key key; uint8_t level; address at; };
  * `held`: it was failed by hand, and waits for the owner. */
 struct retry { int64_t not_before_ns, delay_ns; bool worked, held; };
 
+/* Column jobs under way (jobs.c): rows up to generation `before` may lie at their old homes alone; the gaps of the members in `verifies`
+ * (bit by index) are closed when the walk is through. */
+struct job_walk { bool seen; unsigned epoch; uint64_t before; unsigned tries; uint32_t verifies; };
+
 struct fs {
 	struct fs_options options;
 	const struct env *env;
 	struct array *array;
 	struct keys *keys;
-	const struct config *config;
+	_Atomic(const struct config *) config;   /* in force; all that it names but homes and members is the same in every version */
 	bool read_only;
 	bool simple;                     /* FS_INLINE: no threads */
 
@@ -122,6 +126,8 @@ struct fs {
 	_Atomic uint64_t speed_bytes;    /* see fs_options */
 	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */
 	bool changing_members;           /* one change by the owner at a time (members.c) */
+	struct job_walk job;             /* the work thread's */
+	int64_t out_since_ns[MEMBERS_MAX];       /* when it was first seen to be out, by the work thread; 0: it is not */
 	bool relocating;                 /* one thread relocates at a time */
 	unsigned fill_tries;             /* of the row that catching up waits for; the work thread's */
 	uint64_t mend_after;             /* mending rests until this generation is durable */
@@ -131,6 +137,7 @@ struct fs {
 	struct release *releases;        /* cleared blocks that may not be allocated yet, oldest first (commit.c) */
 
 	pthread_mutex_t opening_lock;    /* one thread takes the term */
+	pthread_mutex_t step_lock;       /* one thread changes the configuration; before all others, held over I/O */
 	pthread_rwlock_t heal_lock;      /* one thread at a time changes a part of a unit, and none while runs of rows are read to be written
 					  * from (shared); held over I/O, nothing is taken inside */
 	_Atomic bool opened;             /* promise and opening root are durable */

@@ -30,25 +30,82 @@ static bool owns_mount(fuse_req_t req)
 	return uid == 0 || uid == geteuid();
 }
 
+static int open_new(struct fs *fs, const struct control_change *change, struct disk **ret_disk, struct fail *fail)
+{
+	return disk_open(change->path, DISK_READ_WRITE, fs_io(fs), ret_disk, fail);
+}
+
+static int replace(struct fs *fs, struct control_change *change, struct fail *fail)
+{
+	struct disk *disk;
+	unsigned member;
+	int r = fs_member_find_spare(fs, change->path, &member);
+	if (r == 0)
+		r = fs_member_replace(fs, change->member, member, fail);
+	else {
+		r = open_new(fs, change, &disk, fail);
+		if (r == 0)
+			r = fs_member_replace_by(fs, change->member, disk, change->force, &member, fail);
+	}
+	if (r == 0)
+		change->new_member = member;
+	return r;
+}
+
+/* What is asked for with the path of a disk. */
+static int take_disk(struct fs *fs, struct control_change *change, struct fail *fail)
+{
+	struct disk *disk;
+	unsigned member;
+	if (change->action == CONTROL_READD && fs_member_resume(fs, change->path, &member) == 0) {
+		change->member = member;
+		return 0;
+	}
+	int r = open_new(fs, change, &disk, fail);
+	if (r < 0)
+		return r;
+	if (change->action == CONTROL_ADD)
+		r = fs_member_add(fs, disk, change->force, &member, fail);
+	else if (change->action == CONTROL_READD)
+		r = fs_member_readd(fs, disk, &member, fail);
+	else
+		r = fs_member_spare(fs, disk, change->force, &member, fail);
+	if (r == 0)
+		change->member = member;
+	return r;
+}
+
+static int do_change(struct fs *fs, struct control_change *change, struct fail *fail)
+{
+	switch ((enum control_action)change->action) {
+	case CONTROL_ADD:
+	case CONTROL_READD:
+	case CONTROL_SPARE:
+		return take_disk(fs, change, fail);
+	case CONTROL_REPLACE:
+		return replace(fs, change, fail);
+	case CONTROL_FAIL:
+		return fs_member_fail(fs, change->member, fail);
+	case CONTROL_REMOVE:
+		return fs_member_remove(fs, change->member, fail);
+	case CONTROL_SCRUB:
+		return fs_scrub(fs, (enum scrub_action)change->scrub, fail);
+	}
+	return -EINVAL;
+}
+
+static bool has_path(const struct control_change *change)
+{
+	return change->action == CONTROL_ADD || change->action == CONTROL_READD || change->action == CONTROL_SPARE
+		|| change->action == CONTROL_REPLACE;
+}
+
 static void change_members(struct fs *fs, struct control_change *change)
 {
 	struct fail fail = { 0 };
-	unsigned member = change->member;
-	int r;
 	if (change->speed_bytes > 0)
 		fs_set_speed(fs, change->speed_bytes == UINT64_MAX ? 0 : change->speed_bytes);
-	if (change->action == CONTROL_SCRUB)
-		r = fs_scrub(fs, (enum scrub_action)change->scrub, &fail);
-	else if (change->action == CONTROL_FAIL)
-		r = fs_member_fail(fs, member, &fail);
-	else if (change->action == CONTROL_ADD || (r = fs_member_resume(fs, change->path, &member)) < 0) {
-		struct disk *disk;
-		r = disk_open(change->path, DISK_READ_WRITE, fs_io(fs), &disk, &fail);
-		if (r == 0)
-			r = change->action == CONTROL_ADD
-				? fs_member_add(fs, disk, change->force, &member, &fail) : fs_member_readd(fs, disk, &member, &fail);
-	}
-	change->member = member;
+	int r = do_change(fs, change, &fail);
 	change->code = r == 0 ? FAIL_NONE : fail.code != FAIL_NONE ? fail.code : FAIL_SYSTEM;
 	memcpy(change->text, fail.text, sizeof change->text);
 }
@@ -65,9 +122,8 @@ static void answer_change(fuse_req_t req, const void *in, size_t in_bytes, size_
 		return;
 	}
 	memcpy(&change, in, sizeof change);
-	if (change.version != CONTROL_VERSION || change.action > CONTROL_SCRUB || change.scrub > SCRUB_STOP
-		|| !memchr(change.path, 0, sizeof change.path)
-		|| (change.action <= CONTROL_READD && change.path[0] != '/')) {
+	if (change.version != CONTROL_VERSION || change.action > CONTROL_REMOVE || change.scrub > SCRUB_STOP
+		|| !memchr(change.path, 0, sizeof change.path) || (has_path(&change) && change.path[0] != '/')) {
 		fuse_reply_err(req, EINVAL);
 		return;
 	}

@@ -18,5 +18,17 @@ int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, stru
 int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member);
 /* Drops a member: it does not come back by itself while mounted.  FAIL_TOO_FEW when the array cannot do without it. */
 int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail);
+/* Makes the disk, whatever is on it, a spare: *ret_member.  FAIL_TOO_SMALL; FAIL_BUSY: it is a member; FAIL_SIGNATURE, without `force`: it
+ * has a label of an array; FAIL_USAGE: the array has as many members as it can have. */
+int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail);
+/* The spare that was opened by this name, or -ENOENT. */
+int fs_member_find_spare(struct fs *fs, const char *path, unsigned *ret_member);
+/* Begins to put all data of `member`, which goes on serving if it does, on the spare, which then is a member in its place.  FAIL_USAGE: it
+ * is none that has data, or not a spare; FAIL_BUSY: another is being replaced, or the spare is not in sync; FAIL_TOO_SMALL. */
+int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail);
+/* The same with a disk that fs_member_spare makes a spare first.  If it cannot take the place of that member, nothing is done to it. */
+int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail);
+/* A spare is a member no more.  One that is taking another's place stays a spare, and no longer does.  FAIL_USAGE: it serves. */
+int fs_member_remove(struct fs *fs, unsigned member, struct fail *fail);
 
 #endif

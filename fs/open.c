@@ -101,7 +101,7 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	fs->env = fs->options.env;
 	fs->array = array;
 	fs->keys = keys;
-	fs->config = array_config(array);
+	atomic_init(&fs->config, array_config(array));
 	fs->read_only = options->read_only;
 	atomic_init(&fs->speed_bytes, options->speed_bytes);
 	fs->simple = options->threads == FS_INLINE;
@@ -110,6 +110,7 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_mutex_init(&fs->commit_lock, NULL);
 	pthread_mutex_init(&fs->opening_lock, NULL);
+	pthread_mutex_init(&fs->step_lock, NULL);
 	pthread_rwlockattr_t readers_wait;
 	pthread_rwlockattr_init(&readers_wait);
 	pthread_rwlockattr_setkind_np(&readers_wait, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -186,6 +187,7 @@ void fs_delete(struct fs *fs)
 	pthread_mutex_destroy(&fs->lock);
 	pthread_mutex_destroy(&fs->commit_lock);
 	pthread_mutex_destroy(&fs->opening_lock);
+	pthread_mutex_destroy(&fs->step_lock);
 	pthread_rwlock_destroy(&fs->heal_lock);
 	pthread_cond_destroy(&fs->progress);
 	pthread_cond_destroy(&fs->wake_commit);

@@ -9,6 +9,7 @@
 #include "fs/mend.h"
 #include "fs/place.h"
 #include "fs/relocate.h"
+#include "fs/reshape.h"
 #include "fs/scrub.h"
 #include "fs/space.h"
 #include "fs/threads.h"
@@ -107,6 +108,8 @@ static int relocate_in_background(struct fs *fs)
 int fs_work(struct fs *fs)
 {
 	int mended = mend_step(fs), r = mended < 0 ? mended : catchup_step(fs);
+	if (r == 0)
+		r = reshape_work(fs);
 	if (r == 0)
 		r = scrub_step(fs);
 	if (r < 0 || fs->read_only)

@@ -96,6 +96,7 @@ void array_close(struct array *array);
 /* The chosen root record as it was read (its body is for the caller to open). */
 const uint8_t *array_root_record(const struct array *array);
 const struct root_header *array_root_header(const struct array *array);
+/* The one in force.  It may be another after a step, and stays as it is until array_close. */
 const struct config *array_config(const struct array *array);
 const struct label *array_label(const struct array *array);
 bool array_read_only(const struct array *array);
@@ -178,7 +179,7 @@ bool array_stale(const struct array *array, unsigned member, uint64_t written, a
  * Each member has room for a log ring; a record goes to the same place of the rings of two members in sync, its mirrors. */
 #define LOG_MIRRORS 2u
 uint64_t array_log_bytes(const struct array *array);     /* of a ring: a multiple of BLOCK_BYTES */
-/* Two members in sync; `turn` spreads the work.  -ENOENT if there are not two, -EROFS. */
+/* Two voters in sync; `turn` spreads the work.  -ENOENT if there are not two, -EROFS. */
 int array_log_mirrors(struct array *array, unsigned turn, unsigned ret_members[LOG_MIRRORS]);
 /* Are both still in sync, and may be written? */
 bool array_log_mirrors_work(struct array *array, const unsigned members[LOG_MIRRORS]);
@@ -196,13 +197,15 @@ struct member_status {
 	uint8_t state;
 	struct gap gap;
 	bool settled;                    /* in sync without a gap, now and in the last root that is durable */
+	bool out_for_good;               /* out, now and in the last root that is durable */
+	uint8_t role;                    /* enum member_role */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
 	bool worn_out;                   /* it is out for having reached array_options.read_errors_max */
 };
 unsigned array_member_count(const struct array *array);
 void array_member_status(struct array *array, unsigned member, struct member_status *ret_status);
-/* True when any member is not settled. */
+/* True when any member that votes or has columns is not settled. */
 bool array_degraded(struct array *array);
 /* Drops a member by hand or because its data is wrong (reported with `why`).  -EBUSY when the array cannot
  * do without it, -EROFS. */
@@ -213,6 +216,8 @@ bool array_member_answers(struct array *array, unsigned member);
  * are being written), after all its old I/O returned (-EAGAIN else).  `generation` is the one now being made: the
  * gap's `to` becomes the last one before it. */
 int array_member_return(struct array *array, unsigned member, uint64_t generation);
+/* Before that: the configuration in force on it, durably, since it may come to be the last that has it. */
+int array_member_give_config(struct array *array, unsigned member);
 /* Adopts a disk (opened by the caller, with the same engine) as the absent or failed member with its UUID, as OUT;
  * -ENOENT if no such member is absent; -EINVAL with FAIL_DIVERGED if its newest root is none of this array's history.  On failure the
  * disk stays the caller's.  For a disk that comes back while mounted, after array_take_term. */
@@ -231,6 +236,40 @@ int array_gap_close(struct array *array, unsigned member);
  * wrote a row. */
 void array_gap_widen(struct array *array, unsigned member, uint64_t generation);
 void array_count_healed(struct array *array, unsigned member);
+
+/* ---- Steps of the configuration (raid/array_step.c; doc/membership.md, S1 to S6) ----
+ *
+ * From array_config's version to the next (config_next): array_step_write, array_step_take, and a commit whose root counts.  One at a time. */
+
+/* Writes the next version to its slot of every member that takes writes, durably.  A member on which that fails is dropped, and the step
+ * is not to be taken: -EAGAIN; -EBUSY: the step before does not count yet; -EIO (read-only now), -EROFS, -E2BIG, -ENOMEM. */
+int array_step_write(struct array *array, const struct config *next);
+/* From now on it is in force: rows go to the homes of both versions until a root that names it counts.  Between two transactions.  Takes
+ * `next` over; `added` (or NULL) is the disk of the member that it adds, which array_prepare_spare made.  -ENOMEM: nothing was done. */
+int array_step_take(struct array *array, struct config *next, struct disk *added);
+/* Does a root that names the configuration in force count? */
+bool array_step_counts(const struct array *array);
+/* After a step that removed a member, and whose root counts: that one's label is wiped, if it was at work.  It stays open until array_close. */
+void array_wipe_removed(struct array *array);
+/* Makes a disk a member that `next` adds as a spare, `index`; everything on it is lost.  As array_prepare. */
+int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail);
+/* Is the disk free to be taken: no member, large enough?  0, -EBUSY, -EINVAL, -EEXIST with `fail`. */
+int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail);
+
+/* The column jobs of the configuration in force, which run together. */
+#define JOB_ALL UINT64_MAX
+struct array_job {
+	uint32_t sources, targets;       /* bit by member */
+	address position;                /* live rows below it are on their targets; JOB_ALL: all are */
+	unsigned epoch;                  /* another one: what was known of the job is void, and rows from before count as not copied */
+};
+bool array_job(struct array *array, struct array_job *ret_job);
+/* Writes rows [row, row + row_count) of the band's job to its target: 0, -ENOENT (no job of that band), -EIO (the target is dropped). */
+int array_job_write(struct array *array, uint32_t band, uint64_t row, unsigned row_count, struct iobuf *buf);
+/* Moves the position on, after a flush of the targets: -ENOENT if it is another epoch by now. */
+int array_job_advance(struct array *array, unsigned epoch, address position);
+/* Begins them anew: position 0, another epoch. */
+void array_job_restart(struct array *array);
 
 /* ---- Checking (raid/array_check.c) ---- */
 

@@ -108,10 +108,12 @@ static int write_config(struct array *array, const struct config *config, struct
 	size_t length_bytes;
 	struct iobuf *buf cleanup(iobuf_unrefp) = NULL, *bufs[MEMBERS_MAX];
 	uint64_t offsets[MEMBERS_MAX];
+	struct config *decoded = NULL;
 	int r = config_encode(config, &bytes, &length_bytes);
 
 	if (!r)
-		r = config_decode(bytes, length_bytes, &array->config);
+		r = config_decode(bytes, length_bytes, &decoded);
+	atomic_init(&array->config, decoded);
 	if (!r && !(buf = iobuf_new(length_bytes)))
 		r = -ENOMEM;
 	if (r)

@@ -23,14 +23,15 @@
 
 struct member {
 	struct uuid uuid;
-	uint8_t role;                        /* enum member_role */
+	_Atomic uint8_t role;                /* enum member_role; written under array->mutex */
 	uint64_t size_bytes;
 	_Atomic(struct disk *) disk;         /* NULL: absent */
 	_Atomic uint8_t state;               /* enum member_state; written under array->mutex */
 	char name[MEMBER_NAME_BYTES];        /* path; protected by array->mutex */
 	struct gap gap;                      /* protected by array->mutex */
 	uint64_t flushed;                    /* last generation flushed on it; protected by array->mutex */
-	bool settled;                        /* in sync without a gap by the last durable root; protected by array->mutex */
+	bool settled;                        /* in sync without a gap, by the last durable root too; protected by array->mutex */
+	bool out_for_good;                   /* out, by the last durable root too; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
 	_Atomic unsigned read_errors_in_a_row;
 	uint64_t read_errors_forgiven;       /* protected by array->mutex */
@@ -40,6 +41,11 @@ struct member {
 	uint64_t promise_term[PROMISE_SLOTS];
 };
 
+struct former_config {
+	struct former_config *next;
+	struct config *config;
+};
+
 struct array {
 	struct array_auth auth;
 	int64_t io_timeout_ms;
@@ -47,7 +53,11 @@ struct array {
 	const struct env *env;
 	struct event_sink sink;          /* the caller's, copied */
 	const struct event_sink *events; /* it, or NULL */
-	struct config *config;
+	_Atomic(struct config *) config;     /* in force; changed under mutex (array_step.c), the one before stays in `former` */
+	_Atomic(struct config *) previous;   /* the one before, while no root that names `config` counts; else NULL */
+	struct former_config *former;        /* protected by mutex: rows may still be on their way by them */
+	address job_position;                /* protected by mutex, like the next */
+	unsigned job_epoch;
 	uint8_t config_hash[CONFIG_HASH_BYTES];
 	struct label label;
 	uint8_t label_hash[LABEL_HASH_BYTES];
@@ -58,10 +68,11 @@ struct array {
 	struct mount_id mount;
 	_Atomic bool read_only;
 	pthread_mutex_t mutex;
-	unsigned member_count;
+	_Atomic unsigned member_count;
 	struct member members[MEMBERS_MAX];
 	unsigned retired_count;              /* protected by mutex, like retired[] */
 	struct disk *retired[RETIRED_MAX];
+	struct disk *removed;                /* of these, the one whose label is to be wiped; protected by mutex */
 	unsigned damage_count;               /* protected by mutex, like damage[] */
 	struct bad_unit damage[DAMAGE_MAX];    /* the oldest first */
 };
@@ -74,6 +85,23 @@ static inline bool member_takes_writes(const struct member *member)
 	uint8_t state = member_state_now(member);
 	return state == MEMBER_IN_SYNC || state == MEMBER_FILLING;
 }
+
+/* ---- array_step.c ---- */
+
+/* The second home of a column of the band, while there is one (a job, or a step whose root does not count yet): rows are written to
+ * both. */
+bool step_second_home(const struct array *array, uint32_t band, unsigned *ret_column, struct column *ret_home);
+/* The target of a job was dropped or comes back: what is on it counts for nothing.  Under the mutex. */
+void step_member_changed(struct array *array, unsigned index);
+/* Under the mutex: may the array go on without all of them, by the configuration in force and by one that may still be? */
+bool step_can_do_without(const struct array *array, uint32_t lost);
+/* This root is durable.  Under the mutex. */
+void step_counts(struct array *array, const struct root_header *root);
+
+/* ---- array_prepare.c ---- */
+
+/* Writes the configuration to its slot on the disk. */
+int prepare_write_config(struct disk *disk, const struct config *config);
 
 /* ---- array_open.c ---- */
 

@@ -1,7 +1,7 @@
 /* The intent log's part of the array: which members mirror it, and I/O on their log rings.
  *
  * What a record is, and which one counts, is for the caller to say; here a ring is a run of bytes at the same place of
- * every member.  Two members in sync are the mirrors.  A record is acknowledged once it is durable on both. */
+ * every member.  Two voters in sync are the mirrors (V5 of doc/membership.md).  A record is acknowledged once it is durable on both. */
 #include "raid/array_impl.h"
 
 #include <assert.h>
@@ -14,7 +14,7 @@ int array_log_mirrors(struct array *array, unsigned turn, unsigned ret_members[L
 	if (atomic_load(&array->read_only))
 		return -EROFS;
 	for (unsigned i = 0; i < array->member_count; i++)
-		if (member_state_now(&array->members[i]) == MEMBER_IN_SYNC)
+		if (array->members[i].role == MEMBER_VOTER && member_state_now(&array->members[i]) == MEMBER_IN_SYNC)
 			in_sync[count++] = i;
 	if (count < LOG_MIRRORS)
 		return -ENOENT;

@@ -10,8 +10,9 @@
  *      have got only in part, was written in a later one.
  *   2. A gap that is still there keeps its `from`, which is older; `to` reopens and the position goes
  *      back to 0, since rows below it may have been written anew and missed.
- *   3. With one voter already not in sync, nobody is dropped: the array turns read-only, no root is
- *      ever written that would have to name two members out, and what is committed stays readable. */
+ *   3. Where the array could not do without all that are not in sync (two voters, or columns of one band on two of them), nobody
+ *      is dropped: the array turns read-only, no root is ever written that would have to name two members out, and what is
+ *      committed stays readable. */
 #include "raid/array_impl.h"
 
 #include <assert.h>
@@ -26,16 +27,15 @@ static void describe(const struct member *member, unsigned index, char *text, si
 	member_describe(&member->uuid, index, member->name, text, text_bytes);
 }
 
-/* Under the mutex: may the array go on without this one? */
+/* Under the mutex: may the array go on without this one, and all that are not in sync? */
 static bool can_do_without(const struct array *array, unsigned index)
 {
-	if (array->members[index].role != MEMBER_VOTER)
-		return true;
+	uint32_t lost = UINT32_C(1) << index;
+
 	for (unsigned i = 0; i < array->member_count; i++)
-		if (i != index && array->members[i].role == MEMBER_VOTER &&
-				member_state_now(&array->members[i]) != MEMBER_IN_SYNC)
-			return false;
-	return true;
+		if (array->members[i].role != MEMBER_UNUSED && member_state_now(&array->members[i]) != MEMBER_IN_SYNC)
+			lost |= UINT32_C(1) << i;
+	return step_can_do_without(array, lost);
 }
 
 /* Under the mutex. */
@@ -50,11 +50,13 @@ static void put_out(struct array *array, unsigned index, const char *why)
 	member->gap.to = GAP_OPEN;
 	member->gap.position = 0;
 	member->settled = false;
+	member->out_for_good = false;
 	atomic_store(&member->state, MEMBER_OUT);
+	step_member_changed(array, index);
 	describe(member, index, text, sizeof text);
-	event_report(array->events, EVENT_MEMBER_DROPPED, (int)index,
-		"%s is out of the array: %s. The array goes on without it; nothing is lost, but one more loss would be too many. "
-		"Check or replace it.", text, why);
+	event_report(array->events, EVENT_MEMBER_DROPPED, (int)index, config_needed(array->config) >> index & 1
+		? "%s is out of the array: %s. The array goes on without it; nothing is lost, but one more loss would be too many. "
+		  "Check or replace it." : "%s is out of the array: %s. It was a spare; nothing is lost. Check or replace it.", text, why);
 }
 
 int member_write_failed(struct array *array, unsigned index, int error, const char *what)
@@ -150,6 +152,15 @@ bool array_member_answers(struct array *array, unsigned index)
 	return status == 0 && uuid_equal(&label.array, &array->config->array) && uuid_equal(&label.member, &member->uuid);
 }
 
+int array_member_give_config(struct array *array, unsigned index)
+{
+	assert(index < array->member_count);
+	struct disk *disk = atomic_load(&array->members[index].disk);
+	int r = disk ? prepare_write_config(disk, array->config) : -ENOENT;
+
+	return r ? r : disk_flush(disk);
+}
+
 int array_member_return(struct array *array, unsigned index, uint64_t generation)
 {
 	assert(index < array->member_count);
@@ -169,7 +180,9 @@ int array_member_return(struct array *array, unsigned index, uint64_t generation
 	member->gap.to = generation - 1;
 	member->gap.position = 0;
 	atomic_store(&member->read_errors_in_a_row, 0);
+	member->out_for_good = false;
 	atomic_store(&member->state, MEMBER_FILLING);
+	step_member_changed(array, index);
 	describe(member, index, text, sizeof text);
 	event_report(array->events, EVENT_MEMBER_RETURNED, (int)index, member->gap.from ? "%s is back, and is being caught up."
 		: "%s is being rebuilt as a whole.", text);
@@ -355,6 +368,8 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 	ret_status->state = member_state_now(member);
 	ret_status->gap = member->gap;
 	ret_status->settled = member->settled;
+	ret_status->out_for_good = member->out_for_good;
+	ret_status->role = member->role;
 	ret_status->size_bytes = member->size_bytes;
 	ret_status->read_errors = atomic_load(&member->read_errors);
 	ret_status->write_errors = atomic_load(&member->write_errors);
@@ -364,11 +379,11 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 
 bool array_degraded(struct array *array)
 {
+	uint32_t needed = config_needed(array->config);
+
 	SCOPED_LOCK(&array->mutex);
-	for (unsigned i = 0; i < array->member_count; i++) {
-		const struct member *member = &array->members[i];
-		if (member->role != MEMBER_UNUSED && (member_state_now(member) != MEMBER_IN_SYNC || member->gap.present || !member->settled))
+	for (unsigned i = 0; i < array->member_count; i++)
+		if ((needed >> i & 1) && !array->members[i].settled)
 			return true;
-	}
 	return false;
 }

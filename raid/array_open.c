@@ -56,6 +56,12 @@ void array_close(struct array *array)
 	for (unsigned i = 0; i < array->retired_count; i++)
 		disk_close(array->retired[i]);
 	config_free(array->config);
+	while (array->former) {
+		struct former_config *former = array->former;
+		array->former = former->next;
+		config_free(former->config);
+		free(former);
+	}
 	pthread_mutex_destroy(&array->mutex);
 	free(array);
 }
@@ -166,9 +172,9 @@ static int find_config(struct opening *o)
 		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has configuration %llu, which the newest root (generation %llu, on %s) names. "
 			"If there are other members, give them too.", (unsigned long long)newest->scan.root.config_version,
 			(unsigned long long)newest->scan.root.generation, path_of(newest));
-	if (o->config->job_count || newest->scan.root.job_running)
-		return fail_set(o->fail, EPROTONOSUPPORT, FAIL_VERSION, "The array's configuration has column jobs, which this program does not know. "
-			"Use a newer program.");
+	if ((o->config->job_count > 0) != newest->scan.root.job_running)
+		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "The newest root (generation %llu, on %s) and the configuration that it names disagree "
+			"about column jobs.", (unsigned long long)newest->scan.root.generation, path_of(newest));
 	if ((o->config->incompat & ~FEATURE_INCOMPAT_KNOWN) || (!o->options->read_only && (o->config->ro_compat & ~FEATURE_RO_COMPAT_KNOWN)))
 		return fail_set(o->fail, EPROTONOSUPPORT, FAIL_VERSION, "The array's configuration has features that this program does not know "
 			"(incompat %#llx, ro_compat %#llx). Use a newer program.", (unsigned long long)o->config->incompat,
@@ -188,8 +194,11 @@ static int match(struct opening *o)
 			if (m->role != MEMBER_UNUSED && uuid_equal(&m->uuid, &c->label.member))
 				c->index = (int)k;
 		}
-		if (c->index < 0)
-			return fail_set(o->fail, EINVAL, FAIL_MIXED, "%s is not a member of this array any more. Leave it out.", path_of(c));
+		if (c->index < 0) {
+			event_report(o->options->events, EVENT_WARNING, -1, "%s is not a member of this array any more, or was never quite made one, and "
+				"is left out.", path_of(c));
+			continue;
+		}
 		for (unsigned k = 0; k < i; k++)
 			if (o->candidates[k].index == c->index)
 				return fail_set(o->fail, EINVAL, FAIL_TWICE, "%s and %s are both member %d of the array: one is a copy of the other, "
@@ -343,15 +352,15 @@ static bool has_no_mac(const struct candidate *c)
 	return !c->genuine && !memcmp(c->label.mac, none, sizeof none);
 }
 
-static void report_member(const struct array *array, unsigned index, const struct candidate *c)
+static void report_member(const struct array *array, unsigned index, const struct candidate *c, bool needed)
 {
 	const struct member *member = &array->members[index];
 	char name[MEMBER_NAME_BYTES + 64];
 
 	member_describe(&member->uuid, index, member->name, name, sizeof name);
 	if (!atomic_load(&member->disk))
-		event_report(array->events, EVENT_MEMBER_ABSENT, (int)index, "%s is %s. The array works without it; one more loss would be too many.",
-			name, c ? "left out, since it cannot be used" : "absent");
+		event_report(array->events, EVENT_MEMBER_ABSENT, (int)index, "%s is %s. The array works without it%s.",
+			name, c ? "left out, since it cannot be used" : "absent", needed ? "; one more loss would be too many" : " (it is a spare)");
 	else if (member_state_now(member) == MEMBER_OUT)
 		event_report(array->events, EVENT_MEMBER_DROPPED, (int)index, "%s is out of date: it misses what was written after generation %llu.",
 			name, (unsigned long long)member->gap.from);
@@ -380,6 +389,7 @@ static void fill_member(const struct opening *o, struct array *array, unsigned i
 		atomic_init(&member->state, MEMBER_OUT);
 	}
 	member->settled = member_state_now(member) == MEMBER_IN_SYNC && !member->gap.present;
+	member->out_for_good = member_state_now(member) == MEMBER_OUT && array->header.members[index].state == MEMBER_OUT;
 	if (c && c->readable) {
 		atomic_init(&member->disk, c->probe->disk);
 		snprintf(member->name, sizeof member->name, "%s", path_of(c));
@@ -389,7 +399,18 @@ static void fill_member(const struct opening *o, struct array *array, unsigned i
 		memcpy(member->promise_term, c->scan.promise_term, sizeof member->promise_term);
 		c->probe->disk = NULL;
 	}
-	report_member(array, index, c);
+	report_member(array, index, c, config_needed(o->config) >> index & 1);
+}
+
+/* A target that is not level may lack what the root says that it has (M3 of doc/membership.md). */
+static void open_job(const struct opening *o, struct array *array)
+{
+	uint32_t level = o->choice.level;
+
+	for (unsigned i = 0; i < array->member_count; i++)
+		if (array->members[i].keyless)
+			level &= ~(UINT32_C(1) << i);
+	array->job_position = config_job_targets(array->config) & ~level ? 0 : array->header.job_position;
 }
 
 static int build(struct opening *o, struct array **ret_array)
@@ -417,6 +438,7 @@ static int build(struct opening *o, struct array **ret_array)
 		fill_member(o, array, i);
 	array->config = o->config;
 	o->config = NULL;
+	open_job(o, array);
 	*ret_array = array;
 	return 0;
 }

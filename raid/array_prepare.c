@@ -1,8 +1,10 @@
-/* A blank disk is made the member that is missing, as itself: with its UUID, and without a root, so that nothing of its rows counts.
+/* A blank disk is made a member: the one that is missing, as itself, with its UUID; or a new one, which the next configuration has as a
+ * spare.  It has no root, so that nothing of its rows counts.
  *
  * The order: what could be mistaken is overwritten (label copies first, so that no member of another array stays half there), the
- * configuration in force and the promise of this mount are written, and all is flushed; then the label.  Until then it is nobody's, and
- * afterwards a mount takes it for what it is: a member that is out, and lacks everything (gap from 0). */
+ * configuration and the promise of this mount are written, and all is flushed; then the label.  Until then it is nobody's, and
+ * afterwards a mount takes it for what it is: a member that is out, and lacks everything (gap from 0); or none, until a root names the
+ * configuration that has it. */
 #include "raid/array_impl.h"
 #include "raid/format.h"
 
@@ -41,18 +43,19 @@ static int wipe_all(struct disk *disk, const struct geometry *g)
 		r = wipe(disk, zeros, g->config_offset_bytes, CONFIG_SLOTS * (uint64_t)g->config_slot_bytes);
 	if (!r)
 		r = wipe(disk, zeros, g->ring_offset_bytes, (uint64_t)g->ring_slots * ROOT_BYTES);
+	if (!r)
+		r = wipe(disk, zeros, g->log_offset_bytes, g->log_bytes);
 	return r ? r : disk_flush(disk);
 }
 
-static int write_config(struct array *array, struct disk *disk)
+int prepare_write_config(struct disk *disk, const struct config *config)
 {
-	const struct geometry *g = &array->config->geometry;
+	const struct geometry *g = &config->geometry;
 	autofree void *bytes = NULL;
 	size_t length_bytes;
-	int r = config_encode(array->config, &bytes, &length_bytes);
+	int r = config_encode(config, &bytes, &length_bytes);
 
-	return r ? r : disk_write(disk, g->config_offset_bytes + array->config->version % CONFIG_SLOTS * g->config_slot_bytes, bytes,
-		length_bytes);
+	return r ? r : disk_write(disk, g->config_offset_bytes + config->version % CONFIG_SLOTS * g->config_slot_bytes, bytes, length_bytes);
 }
 
 static int write_promise(struct array *array, struct disk *disk)
@@ -65,13 +68,13 @@ static int write_promise(struct array *array, struct disk *disk)
 	return disk_write(disk, array->config->geometry.promise_offset_bytes, bytes, sizeof bytes);
 }
 
-static int write_label(struct array *array, struct disk *disk, unsigned index)
+static int write_label(struct array *array, struct disk *disk, const struct uuid *uuid)
 {
 	struct label label = array->label;
 	autofree uint8_t *bytes = malloc(LABEL_BYTES);
 	int r = bytes ? 0 : -ENOMEM;
 
-	label.member = array->members[index].uuid;
+	label.member = *uuid;
 	if (!r)
 		label_encode(&label, bytes);
 	for (unsigned copy = 0; copy < LABEL_COPIES && !r; copy++)
@@ -79,28 +82,38 @@ static int write_label(struct array *array, struct disk *disk, unsigned index)
 	return r ? r : disk_flush(disk);
 }
 
-/* The member that a new disk stands in for: the one that is out. */
-static int find_missing(struct array *array)
+/* Wiped, and then with this configuration a member of that UUID. */
+static int make_member(struct array *array, struct disk *disk, const struct config *config, const struct uuid *uuid, struct fail *fail)
+{
+	int r = wipe_all(disk, &config->geometry);
+
+	if (!r)
+		r = prepare_write_config(disk, config);
+	if (!r)
+		r = write_promise(array, disk);
+	if (!r)
+		r = disk_flush(disk);
+	if (!r)
+		r = write_label(array, disk, uuid);
+	return !r ? 0 : fail_set(fail, -r, FAIL_SYSTEM, "%s cannot be written: %s. The array is as it was; use another disk.", disk->name,
+		strerror(-r));
+}
+
+/* ---- Which disk may be taken ---- */
+
+static const char may_be_destroyed[] = "If what is on it may be destroyed, give --force.";
+
+/* The member of the array with that UUID, or -1. */
+static int find_member(struct array *array, const struct uuid *uuid)
 {
 	for (unsigned i = 0; i < array->member_count; i++)
-		if (array->members[i].role != MEMBER_UNUSED && member_state_now(&array->members[i]) == MEMBER_OUT)
+		if (array->members[i].role != MEMBER_UNUSED && uuid_equal(&array->members[i].uuid, uuid))
 			return (int)i;
 	return -1;
 }
 
-static int check_size(const struct array *array, unsigned index, const struct disk *disk, struct fail *fail)
-{
-	uint64_t need_bytes = array->config->members[index].size_bytes;
-
-	if (disk->size_bytes >= need_bytes && geometry_valid(&array->config->geometry, disk->size_bytes))
-		return 0;
-	return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, and the member that it shall stand in for had %llu. Nothing was "
-		"changed; use a disk or partition that is at least as large.", disk->name, (unsigned long long)disk->size_bytes,
-		(unsigned long long)need_bytes);
-}
-
-/* A disk that is a member of something is not taken by mistake. */
-static int check_label(struct array *array, unsigned index, struct disk *disk, struct fail *fail)
+/* A disk that is a member of something is not taken by mistake.  `missing`: the member that it shall be, or -1. */
+static int check_label(struct array *array, int missing, struct disk *disk, struct fail *fail)
 {
 	uint8_t copies[LABEL_COPIES][LABEL_BYTES];
 	int statuses[LABEL_COPIES], status;
@@ -112,23 +125,19 @@ static int check_label(struct array *array, unsigned index, struct disk *disk, s
 		return 0;
 	uuid_format(&label.array, id);
 	if (!uuid_equal(&label.array, &array->config->array))
-		return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s is a member of another array (%s). If what is on it may be destroyed, give --force.",
-			disk->name, id);
-	if (uuid_equal(&label.member, &array->members[index].uuid))
+		return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s is a member of another array (%s). %s", disk->name, id, may_be_destroyed);
+	int member = find_member(array, &label.member);
+	if (member < 0)                  /* not any more, or it was never quite made one */
+		return 0;
+	if (member == missing)
 		return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s is the missing member itself: readd takes it back and fills in only what it missed. "
 			"To make it anew as a whole, give --force.", disk->name);
-	return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s carries a label of this array, of another member. If what is on it may be destroyed, "
-		"give --force.", disk->name);
+	return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s carries a label of this array, of member %d. %s", disk->name, member + 1,
+		may_be_destroyed);
 }
 
-int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail)
+static int check_disk(struct array *array, int missing, struct disk *disk, bool force, struct fail *fail)
 {
-	int index = find_missing(array), r;
-
-	assert(array->term);
-	if (index < 0)
-		return fail_set(fail, ENOENT, FAIL_USAGE, "No member is missing: there is no place for %s. To exchange a disk that works, fail it "
-			"first.", disk->name);
 	for (unsigned i = 0; i < array->member_count; i++) {
 		struct disk *other = atomic_load(&array->members[i].disk);
 		if (other && disk_same(other, disk))
@@ -138,22 +147,80 @@ int array_prepare(struct array *array, struct disk *disk, bool force, struct fai
 	if (!array->label_source)
 		return fail_set(fail, EIO, FAIL_DAMAGED, "The label that the newest root names is on no member, so none can be made for %s. "
 			"Run fsck.raid5cryptfs on the unmounted array.", disk->name);
-	r = check_size(array, (unsigned)index, disk, fail);
-	if (!r && !force)
-		r = check_label(array, (unsigned)index, disk, fail);
+	if (!geometry_valid(&array->config->geometry, disk->size_bytes))
+		return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small for this array.", disk->name,
+			(unsigned long long)disk->size_bytes);
+	return force ? 0 : check_label(array, missing, disk, fail);
+}
+
+int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail)
+{
+	return check_disk(array, -1, disk, force, fail);
+}
+
+/* ---- Making it ---- */
+
+int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail)
+{
+	assert(array->term && next->members[index].role == MEMBER_SPARE);
+	int r = check_disk(array, -1, disk, force, fail);
+
+	return r ? r : make_member(array, disk, next, &next->members[index].uuid, fail);
+}
+
+/* The member that a new disk stands in for: one that is out, and whose place no other is about to take. */
+static int find_missing(struct array *array, bool *ret_taken)
+{
+	uint32_t needed = config_needed(array->config), taken = config_job_sources(array->config);
+
+	*ret_taken = false;
+	for (unsigned i = 0; i < array->member_count; i++) {
+		if (!(needed >> i & 1) || member_state_now(&array->members[i]) != MEMBER_OUT)
+			continue;
+		if (!(taken >> i & 1))
+			return (int)i;
+		*ret_taken = true;
+	}
+	return -1;
+}
+
+int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail)
+{
+	bool taken;
+	int index = find_missing(array, &taken), r;
+
+	assert(array->term);
+	if (index < 0 && taken)
+		return fail_set(fail, ENOENT, FAIL_USAGE, "A spare is taking the place of the missing member already. Make %s a spare.", disk->name);
+	if (index < 0)
+		return fail_set(fail, ENOENT, FAIL_USAGE, "No member is missing: there is no place for %s. To exchange a disk that works, use replace; "
+			"to have another one ready, make it a spare.", disk->name);
+	const struct config_member *known = &array->config->members[index];
+	r = check_disk(array, index, disk, force, fail);
 	if (r)
 		return r;
-	r = wipe_all(disk, &array->config->geometry);
-	if (!r)
-		r = write_config(array, disk);
-	if (!r)
-		r = write_promise(array, disk);
-	if (!r)
+	if (disk->size_bytes < known->size_bytes)
+		return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, and the member that it shall stand in for had %llu. Nothing was "
+			"changed; use a disk or partition that is at least as large.", disk->name, (unsigned long long)disk->size_bytes,
+			(unsigned long long)known->size_bytes);
+	r = make_member(array, disk, array->config, &known->uuid, fail);
+	return r ? r : index;
+}
+
+void array_wipe_removed(struct array *array)
+{
+	pthread_mutex_lock(&array->mutex);
+	struct disk *disk = array->removed;
+	array->removed = NULL;
+	pthread_mutex_unlock(&array->mutex);
+	autofree void *zeros = disk ? calloc(1, LABEL_BYTES) : NULL;
+	int r = zeros ? 0 : disk ? -ENOMEM : 0;
+
+	for (unsigned copy = 0; copy < LABEL_COPIES && disk && !r; copy++)
+		r = disk_write(disk, label_copy_offset_bytes(copy, disk->size_bytes), zeros, LABEL_BYTES);
+	if (disk && !r)
 		r = disk_flush(disk);
-	if (!r)
-		r = write_label(array, disk, (unsigned)index);
 	if (r)
-		return fail_set(fail, -r, FAIL_SYSTEM, "%s cannot be written: %s. The array is as it was; use another disk.", disk->name,
-			strerror(-r));
-	return index;
+		event_report(array->events, EVENT_WARNING, -1, "%s is no member any more, but its label could not be wiped (%s). It can be left as it "
+			"is: the array does not take it.", disk->name, strerror(-r));
 }

@@ -228,8 +228,8 @@ void array_fill_root(struct array *array, struct root_header *header)
 		header->members[i].state = member_state_now(&array->members[i]);
 		header->members[i].gap = array->members[i].gap;
 	}
-	header->job_running = false;
-	header->job_position = 0;
+	header->job_running = array->config->job_count > 0;
+	header->job_position = header->job_running ? array->job_position : 0;
 }
 
 /* The root is durable on `durable`: what it says of these counts, but for what happened since. */
@@ -241,7 +241,9 @@ static void note_settled(struct array *array, const struct root_header *header, 
 		const struct root_member *named = &header->members[i];
 		member->settled = (durable >> i & 1) && named->state == MEMBER_IN_SYNC && !named->gap.present
 			&& member_state_now(member) == MEMBER_IN_SYNC && !member->gap.present;
+		member->out_for_good = named->state == MEMBER_OUT && member_state_now(member) == MEMBER_OUT;
 	}
+	step_counts(array, header);
 }
 
 int array_write_root(struct array *array, const uint8_t record[ROOT_BYTES], bool *ret_all)

@@ -1,5 +1,7 @@
 /* Writing whole rows with their parity, single columns, and flushing.
  *
+ * A column that has two homes (array_step.c) is written to both.
+ *
  * A run of rows inside one parity run (64 rows) is one run of bytes on every column, so a call is one
  * disk_io a member: data columns with an iovec for each unit of the caller's buffer, no copy; the
  * parity column from a buffer of its own.
@@ -50,6 +52,21 @@ static int settle_writes(struct array *array, const struct disk_io *ios, const u
 	return result;
 }
 
+/* The same write to a home of a column, if its member takes writes. */
+static bool add_write(struct array *array, const struct column *home, uint64_t row, const struct disk_io *like, struct disk_io *ios,
+	uint8_t *members, unsigned *count)
+{
+	struct member *member = &array->members[home->member];
+
+	if (!member_takes_writes(member))
+		return false;
+	ios[*count] = *like;
+	ios[*count].disk = atomic_load(&member->disk);
+	ios[*count].offset_bytes = column_row_offset_bytes(&array->config->geometry, home, row);
+	members[(*count)++] = home->member;
+	return true;
+}
+
 int array_write_rows(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, struct iobuf *data)
 {
 	const struct band *band = config_band(array->config, band_id);
@@ -72,52 +89,53 @@ int array_write_rows(struct array *array, uint32_t band_id, uint64_t row, unsign
 		return -ENOMEM;
 	parity_iov = (struct iovec){ parity->data, (size_t)row_count * UNIT_BYTES };
 
+	unsigned second_column, first_homes = 0;
+	struct column second;
+	bool has_second = step_second_home(array, band_id, &second_column, &second);
 	for (unsigned c = 0; c < band->width; c++) {
-		const struct column *column = &band->columns[c];
-		struct member *member = &array->members[column->member];
 		int index = band_index_of_column(band, row, c);
-		if (!member_takes_writes(member))
-			continue;
-		struct disk_io *io = &ios[count];
-		*io = (struct disk_io){ .op = DISK_WRITE, .disk = atomic_load(&member->disk),
-			.offset_bytes = column_row_offset_bytes(&array->config->geometry, column, row),
-			.length_bytes = (uint64_t)row_count * UNIT_BYTES, .iov = &parity_iov, .iov_count = 1, .hold = parity };
+		struct disk_io io = { .op = DISK_WRITE, .length_bytes = (uint64_t)row_count * UNIT_BYTES, .iov = &parity_iov, .iov_count = 1,
+			.hold = parity };
 		if (index >= 0) {
 			struct iovec *mine = iov + (size_t)index * row_count;
 			fill_iov(band, row_count, data, (unsigned)index, mine);
-			io->iov = mine;
-			io->iov_count = row_count;
-			io->hold = data;
+			io.iov = mine;
+			io.iov_count = row_count;
+			io.hold = data;
 		}
-		members[count++] = column->member;
+		first_homes += add_write(array, &band->columns[c], row, &io, ios, members, &count);
+		if (has_second && c == second_column)
+			add_write(array, &second, row, &io, ios, members, &count);
 	}
-	if (count + 1u < band->width)
+	if (first_homes + 1u < band->width)
 		return -EIO;
 	disk_run(ios, count, array->io_timeout_ms);
 	return settle_writes(array, ios, members, count, "a write");
 }
 
+/* The same bytes of a unit, or a run of them, to both homes of a column: -EIO if the first one did not take them. */
 static int write_column(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, unsigned c, uint64_t skip_bytes,
 	struct iovec iov, struct iobuf *hold)
 {
 	const struct band *band = config_band(array->config, band_id);
+	struct disk_io ios[2], like = { .op = DISK_WRITE, .length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = hold };
+	uint8_t members[2];
+	unsigned count = 0, second_column;
+	struct column second;
 
 	if (!band || row >= band->rows || row_count > band->rows - row || c >= band->width)
 		return -EINVAL;
 	if (atomic_load(&array->read_only))
 		return -EROFS;
-	uint8_t index = band->columns[c].member;
-	struct member *member = &array->members[index];
-	if (!member_takes_writes(member))
+	if (!add_write(array, &band->columns[c], row, &like, ios, members, &count))
 		return -EIO;
-	struct disk_io io = { .op = DISK_WRITE, .disk = atomic_load(&member->disk), .length_bytes = iov.iov_len,
-		.offset_bytes = column_row_offset_bytes(&array->config->geometry, &band->columns[c], row) + skip_bytes,
-		.iov = &iov, .iov_count = 1, .hold = hold };
-	disk_run(&io, 1, array->io_timeout_ms);
-	if (!io.result)
-		return 0;
-	settle_writes(array, &io, &index, 1, "a write");
-	return -EIO;
+	if (step_second_home(array, band_id, &second_column, &second) && second_column == c)
+		add_write(array, &second, row, &like, ios, members, &count);
+	for (unsigned i = 0; i < count; i++)
+		ios[i].offset_bytes += skip_bytes;
+	disk_run(ios, count, array->io_timeout_ms);
+	int first = ios[0].result, r = settle_writes(array, ios, members, count, "a write");
+	return first || r ? -EIO : 0;
 }
 
 int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, unsigned first, unsigned blocks,
@@ -136,6 +154,27 @@ int array_write_run(struct array *array, uint32_t band, uint64_t row, unsigned r
 
 	assert(row_count > 0 && buf->bytes >= bytes);
 	return write_column(array, band, row, row_count, column, 0, (struct iovec){ buf->data, bytes }, buf);
+}
+
+int array_job_write(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, struct iobuf *buf)
+{
+	const struct config *config = array->config;
+	const struct column_job *job = config_job(config, band_id);
+	struct iovec iov = { buf->data, (size_t)row_count * UNIT_BYTES };
+	struct disk_io io, like = { .op = DISK_WRITE, .length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = buf };
+	uint8_t member;
+	unsigned count = 0;
+
+	if (!job)
+		return -ENOENT;
+	assert(row + row_count <= config_band(config, band_id)->rows && buf->bytes >= iov.iov_len);
+	if (atomic_load(&array->read_only))
+		return -EROFS;
+	if (!add_write(array, &job->target, row, &like, &io, &member, &count))
+		return -EIO;
+	disk_run(&io, 1, array->io_timeout_ms);
+	settle_writes(array, &io, &member, 1, "a write");
+	return io.result ? -EIO : 0;
 }
 
 int array_flush(struct array *array, uint64_t generation)

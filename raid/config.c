@@ -8,7 +8,8 @@
  *   1. members have UUIDs of their own, at least MEMBERS_MIN of them vote, and their granules fit on them;
  *   2. band ids rise and are below next_band_id; a band's columns are on different members, which
  *      vote or are replacements, and its blocks can be numbered;
- *   3. no granule belongs to two columns or targets of jobs. */
+ *   3. no granule belongs to two columns or targets of jobs;
+ *   4. jobs are sorted by band, and no band has two. */
 #include "raid/config.h"
 
 #include "base/cleanup.h"
@@ -148,7 +149,7 @@ static int config_check(const struct config *config)
 		id_before = band->id;
 	}
 	for (unsigned i = 0; i < config->job_count; i++) {
-		if (!job_valid(config, &config->jobs[i]))
+		if (!job_valid(config, &config->jobs[i]) || (i > 0 && config->jobs[i].band <= config->jobs[i - 1].band))
 			return -EBADMSG;
 	}
 	return check_overlap(config);
@@ -402,6 +403,81 @@ const struct band *config_band(const struct config *config, uint32_t id)
 			high = middle;
 	}
 	return NULL;
+}
+
+const struct column_job *config_job(const struct config *config, uint32_t band)
+{
+	uint32_t low = 0, high = config->job_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (config->jobs[middle].band == band)
+			return &config->jobs[middle];
+		if (config->jobs[middle].band < band)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+/* ---- Sets of members ---- */
+
+uint32_t config_voters(const struct config *config)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < config->member_count; i++)
+		mask |= (uint32_t)(config->members[i].role == MEMBER_VOTER) << i;
+	return mask;
+}
+
+static uint32_t band_members(const struct band *band)
+{
+	uint32_t mask = 0;
+
+	for (unsigned c = 0; c < band->width; c++)
+		mask |= UINT32_C(1) << band->columns[c].member;
+	return mask;
+}
+
+uint32_t config_with_columns(const struct config *config)
+{
+	uint32_t mask = 0;
+
+	for (uint32_t i = 0; i < config->band_count; i++)
+		mask |= band_members(&config->bands[i]);
+	return mask;
+}
+
+uint32_t config_job_sources(const struct config *config)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < config->job_count; i++)
+		mask |= UINT32_C(1) << config_band(config, config->jobs[i].band)->columns[config->jobs[i].column].member;
+	return mask;
+}
+
+uint32_t config_job_targets(const struct config *config)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < config->job_count; i++)
+		mask |= UINT32_C(1) << config->jobs[i].target.member;
+	return mask;
+}
+
+static bool at_most_one(uint32_t mask) { return !(mask & (mask - 1)); }
+
+bool config_can_do_without(const struct config *config, uint32_t lost)
+{
+	if (!at_most_one(config_voters(config) & lost))
+		return false;
+	for (uint32_t i = 0; i < config->band_count; i++)
+		if (!at_most_one(band_members(&config->bands[i]) & lost))
+			return false;
+	return true;
 }
 
 /* ---- The first cut ---- */

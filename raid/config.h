@@ -27,8 +27,8 @@ struct config_member {
 	uint64_t size_bytes;
 };
 
-/* A column that is to move (design §10).  This version knows no jobs that it could run: a
- * configuration with any is refused by config_decode's caller with the feature's name. */
+/* A column that is on its way to another home (doc/membership.md, "Column jobs").  All jobs of a configuration run together, under
+ * one position: at most one for each band, sorted by band. */
 struct column_job {
 	uint32_t band;
 	uint8_t column;
@@ -70,5 +70,36 @@ void config_free(struct config *config);
 
 /* The band of that id, or NULL. */
 const struct band *config_band(const struct config *config, uint32_t id);
+/* The job of a column of that band, or NULL. */
+const struct column_job *config_job(const struct config *config, uint32_t band);
+
+/* Sets of members, bit by index. */
+uint32_t config_voters(const struct config *config);
+uint32_t config_with_columns(const struct config *config);
+uint32_t config_job_sources(const struct config *config);
+uint32_t config_job_targets(const struct config *config);
+/* Those whose loss costs redundancy: they vote or have columns. */
+static inline uint32_t config_needed(const struct config *config) { return config_voters(config) | config_with_columns(config); }
+/* Can the array do without all of `lost`?  At most one of them votes, and no band has columns on two of them. */
+bool config_can_do_without(const struct config *config, uint32_t lost);
+
+/* ---- The next version (raid/config_edit.c) ----
+ *
+ * What a step may change: each function makes one kind of step out of a copy that config_next made. */
+
+/* A copy, of the version that comes next, or NULL: no memory. */
+struct config *config_next(const struct config *config);
+/* A new member, as a spare, whose granules are those that fit in size_bytes.  Its index; -ENOSPC: there are MEMBERS_MAX; -EINVAL: no
+ * granule fits. */
+int config_add_spare(struct config *config, const struct uuid *uuid, uint64_t size_bytes);
+/* Its index is free.  It has no columns, and no job leads to it. */
+void config_remove_member(struct config *config, unsigned member);
+/* Jobs for all columns of `source` to free granules of `target`, which becomes a replacement if it was a spare.  There are no jobs.
+ * -ENOSPC: its free granules are too few, -EEXIST: it has a column of the same band already, -ENOMEM. */
+int config_begin_jobs(struct config *config, unsigned source, unsigned target);
+/* The jobs' columns are where they were to go. */
+void config_end_jobs(struct config *config);
+/* They stay where they are.  A replacement that has no columns is a spare again. */
+void config_cancel_jobs(struct config *config);
 
 #endif

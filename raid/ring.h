@@ -55,8 +55,8 @@ struct root_header {
 	uint64_t label_sequence;
 	uint8_t label_hash[LABEL_HASH_BYTES];
 	struct root_member members[MEMBERS_MAX];
-	bool job_running;                /* a column job; none can run in this version */
-	uint64_t job_position;
+	bool job_running;                /* column jobs */
+	uint64_t job_position;           /* live rows below it are on their targets */
 	uint8_t nonce[ROOT_NONCE_BYTES]; /* of the sealed body */
 };
 

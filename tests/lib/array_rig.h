@@ -9,7 +9,7 @@
 #include "raid/array.h"
 #include "tests/lib/simdisk.h"
 
-#define RIG_EVENT_KINDS 16
+#define RIG_EVENT_KINDS (EVENT_WARNING + 1u)
 
 struct rig {
 	struct simworld *world;

@@ -5,7 +5,7 @@
  * missing. */
 #include "fs/core.h"
 #include "fs/members.h"
-#include "tests/lib/simfs.h"
+#include "tests/sim/story.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
@@ -17,79 +17,6 @@
 #define MISSING 1u
 #define NEW DISKS                /* index of the blank disk */
 #define DISK_BYTES (UINT64_C(16) << 20)
-#define FILE_BYTES_MAX (9 * BLOCK_BYTES)
-
-struct story {
-	struct simfs *sim;
-	unsigned written, synced;        /* files 0 … are there */
-	bool whole;                      /* the rebuild had ended, and a root said so */
-};
-
-static size_t size_of(unsigned i) { return 100 + (size_t)i * 7919 % (FILE_BYTES_MAX - 100); }
-
-static void fill(unsigned i, uint8_t *bytes)
-{
-	for (size_t k = 0; k < size_of(i); k++)
-		bytes[k] = (uint8_t)(i * 37 + k * 11 + k / 253);
-}
-
-static void name_of(unsigned i, char name[16]) { snprintf(name, 16, "file%u", i); }
-
-/* Errors are for after a cut. */
-static int write_file(struct story *run)
-{
-	uint8_t bytes[FILE_BYTES_MAX];
-	struct fs_attr attr;
-	char name[16];
-	unsigned i = run->written;
-	name_of(i, name);
-	fill(i, bytes);
-	int r = fs_mknod(run->sim->fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr);
-	if (r == 0 && fs_write(run->sim->fs, attr.ino, bytes, size_of(i), 0, false, NULL) != (ssize_t)size_of(i))
-		r = -EIO;
-	run->written += r == 0;
-	return r;
-}
-
-static int sync_all(struct story *run)
-{
-	unsigned written = run->written;
-	int r = fs_sync(run->sim->fs);
-	if (r == 0)
-		run->synced = written;
-	return r;
-}
-
-static int write_files(struct story *run, unsigned count)
-{
-	int r = 0;
-	for (unsigned i = 0; i < count && r == 0; i++)
-		r = write_file(run);
-	return r < 0 ? r : sync_all(run);
-}
-
-static bool files_are_there(struct fs *fs, unsigned count)
-{
-	uint8_t bytes[FILE_BYTES_MAX], want[FILE_BYTES_MAX];
-	for (unsigned i = 0; i < count; i++) {
-		struct fs_attr attr;
-		char name[16];
-		name_of(i, name);
-		fill(i, want);
-		if (fs_lookup(fs, OBJECT_ROOT, name, &attr) < 0 || fs_read(fs, attr.ino, bytes, sizeof bytes, 0) != (ssize_t)size_of(i)
-			|| memcmp(bytes, want, size_of(i)))
-			return false;
-	}
-	return true;
-}
-
-static void complain(void *ctx, const char *text)
-{
-	(void)ctx;
-	fprintf(stderr, "check: %s\n", text);
-}
-
-static bool check_clean(struct fs *fs) { return fs_check(fs, true, complain, NULL) == 0; }
 
 static bool catch_up(struct simfs *sim)
 {
@@ -105,7 +32,7 @@ static struct story start_whole(uint64_t seed)
 {
 	struct story run = { 0 };
 	REQUIRE(simfs_make(&run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
-	REQUIRE(write_files(&run, 20) == 0);
+	REQUIRE(story_write_files(&run, 20) == 0);
 	simworld_add(run.sim->world, DISK_BYTES + UNIT_BYTES);
 	run.sim->left_out[NEW] = true;
 	return run;
@@ -115,7 +42,7 @@ static void go_on_without(struct story *run, unsigned member)
 {
 	run->sim->left_out[member] = true;
 	REQUIRE(simfs_remount(run->sim) == 0);
-	REQUIRE(write_files(run, 10) == 0);
+	REQUIRE(story_write_files(run, 10) == 0);
 }
 
 /* With all members but one, which was away for a while; and the blank disk beside them. */
@@ -144,11 +71,11 @@ static void rebuild(struct story *run)
 	int r = add_new(run->sim);
 	for (unsigned i = 0; i < 300 && r == 0 && array_degraded(fs_array(run->sim->fs)); i++) {
 		r = fs_work(run->sim->fs);
-		r = r < 0 ? r : i < 6 ? write_files(run, 1) : 0;
+		r = r < 0 ? r : i < 6 ? story_write_files(run, 1) : 0;
 		simfs_sleep(run->sim, INT64_C(1000000000));
 	}
 	if (r == 0)
-		r = write_files(run, 2);
+		r = story_write_files(run, 2);
 	run->whole = r == 0 && !array_degraded(fs_array(run->sim->fs));
 }
 
@@ -156,7 +83,7 @@ static void rebuild(struct story *run)
 static void must_be_whole(struct simfs *sim, unsigned unused, unsigned synced)
 {
 	CHECK(catch_up(sim));
-	CHECK(check_clean(sim->fs));
+	CHECK(story_clean(sim->fs));
 	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
 	for (unsigned other = 0; other < DISKS; other++) {
 		if (other == unused)
@@ -164,7 +91,7 @@ static void must_be_whole(struct simfs *sim, unsigned unused, unsigned synced)
 		leave_out(sim, unused, other);
 		sim->options.read_only = true;
 		REQUIRE(simfs_remount(sim) == 0);
-		CHECK(files_are_there(sim->fs, synced));
+		CHECK(story_is_there(sim->fs, synced));
 		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
 	}
 }
@@ -179,7 +106,7 @@ static void after_cut(const struct story *run, enum simcut_policy policy)
 		memset(sim->events, 0, sizeof sim->events);      /* without power nothing could be read */
 		leave_out(sim, absent[way][0], absent[way][1]);
 		REQUIRE(simfs_open(sim) == 0);
-		CHECK(files_are_there(sim->fs, run->synced));
+		CHECK(story_is_there(sim->fs, run->synced));
 		if (way == 0) {
 			struct member_status status;
 			array_member_status(fs_array(sim->fs), MISSING, &status);
@@ -187,7 +114,7 @@ static void after_cut(const struct story *run, enum simcut_policy policy)
 				REQUIRE(add_new(sim) == 0);
 			must_be_whole(sim, MISSING, run->synced);
 		} else
-			CHECK(check_clean(sim->fs));
+			CHECK(story_clean(sim->fs));
 		simfs_free(sim);
 	}
 	for (unsigned other = 0; other < DISKS && run->whole; other++) {
@@ -195,7 +122,7 @@ static void after_cut(const struct story *run, enum simcut_policy policy)
 		simworld_cut(sim->world, policy);
 		leave_out(sim, MISSING, other);
 		REQUIRE(simfs_open(sim) == 0);
-		CHECK(files_are_there(sim->fs, run->synced));
+		CHECK(story_is_there(sim->fs, run->synced));
 		simfs_free(sim);
 	}
 }
@@ -238,14 +165,14 @@ static void second_failure(void)
 		REQUIRE(add_new(run.sim) == 0);
 		REQUIRE(fs_work(run.sim->fs) >= 0 && fs_work(run.sim->fs) >= 0);
 		simdisk_fault(run.sim->world->disks[2], &(struct simfault){ .kind = kinds[k], .ops_mask = SIM_ON(DISK_WRITE) | SIM_ON(DISK_FLUSH) });
-		CHECK(write_files(&run, 5) < 0);
+		CHECK(story_write_files(&run, 5) < 0);
 		CHECK(run.sim->events[EVENT_READ_ONLY] > 0);
 		simdisk_clear_faults(run.sim->world->disks[2]);
 		simdisk_return_hung(run.sim->world->disks[2], false);
 		leave_out(run.sim, MISSING, MISSING);
 		memset(run.sim->events, 0, sizeof run.sim->events);
 		REQUIRE(simfs_crash(run.sim, SIMCUT_RANDOM) == 0);
-		CHECK(files_are_there(run.sim->fs, run.synced));
+		CHECK(story_is_there(run.sim->fs, run.synced));
 		must_be_whole(run.sim, MISSING, run.synced);
 		simfs_free(run.sim);
 	}
@@ -265,7 +192,7 @@ static void bad_sector_meanwhile(void)
 		simfs_sleep(run.sim, INT64_C(1000000000));
 	}
 	simdisk_clear_faults(disk);
-	CHECK(files_are_there(run.sim->fs, run.synced));
+	CHECK(story_is_there(run.sim->fs, run.synced));
 	must_be_whole(run.sim, MISSING, run.synced);
 	simfs_free(run.sim);
 }
@@ -292,7 +219,7 @@ static void diverged(void)
 		other->random_state ^= 0x5eed;
 		REQUIRE(simfs_open(other) == 0);
 		for (unsigned i = 0; i < mounts; i++) {
-			REQUIRE(write_files(&apart, 3) == 0);
+			REQUIRE(story_write_files(&apart, 3) == 0);
 			REQUIRE(simfs_remount(other) == 0);
 		}
 		REQUIRE(simfs_close(other, false) == 0);
@@ -301,7 +228,7 @@ static void diverged(void)
 		simsnapshot_free(theirs);
 		CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), -EINVAL);
 		CHECK_EQ(run.sim->fail.code, FAIL_DIVERGED);
-		CHECK(files_are_there(run.sim->fs, run.synced));
+		CHECK(story_is_there(run.sim->fs, run.synced));
 		simfs_free(other);
 		simfs_free(run.sim);
 	}
@@ -313,7 +240,7 @@ static void passed_over(void)
 	struct story run = start_whole(18), alone = { simfs_clone(run.sim), 20, 20, false };
 	unsigned member;
 	REQUIRE(simfs_open(alone.sim) == 0);
-	REQUIRE(write_files(&run, 5) == 0);
+	REQUIRE(story_write_files(&run, 5) == 0);
 	struct simstore *its = simdisk_snapshot(run.sim->world->disks[MISSING]);
 	REQUIRE(simfs_close(run.sim, true) == 0);
 	for (unsigned i = 0; i < DISKS; i++)      /* the others as they were before */
@@ -326,7 +253,7 @@ static void passed_over(void)
 	run.written = run.synced = 20;
 	run.sim->left_out[MISSING] = true;
 	REQUIRE(simfs_open(run.sim) == 0);
-	REQUIRE(write_files(&run, 8) == 0);
+	REQUIRE(story_write_files(&run, 8) == 0);
 	simdisk_replace_with_snapshot(run.sim->world->disks[MISSING], its);
 	simsnapshot_free(its);
 	CHECK_EQ(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail), 0);
@@ -351,7 +278,7 @@ static void failing_by_hand(void)
 		CHECK(fs_work(run.sim->fs) >= 0);
 	}
 	CHECK(array_degraded(fs_array(run.sim->fs)));
-	REQUIRE(write_files(&run, 3) == 0);
+	REQUIRE(story_write_files(&run, 3) == 0);
 	struct member_status status;
 	array_member_status(fs_array(run.sim->fs), 2, &status);
 	CHECK_EQ(status.state, MEMBER_OUT);
@@ -382,7 +309,7 @@ static void refused(void)
 	REQUIRE(catch_up(run.sim));
 	CHECK_EQ(fs_member_add(run.sim->fs, simdisk_open(small), false, &member, fail), -ENOENT);
 	CHECK_EQ(fail->code, FAIL_USAGE);
-	CHECK(files_are_there(run.sim->fs, run.synced));
+	CHECK(story_is_there(run.sim->fs, run.synced));
 	simfs_free(run.sim);
 }
 

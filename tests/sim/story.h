@@ -1,0 +1,25 @@
+/* A story about members: files written one after the other meanwhile, and whether they are all there. */
+#ifndef TESTS_SIM_STORY_H
+#define TESTS_SIM_STORY_H
+
+#include "tests/lib/simfs.h"
+
+struct story {
+	struct simfs *sim;
+	unsigned written, synced;        /* files 0 … are there */
+	bool whole;                      /* what the story tells has ended, and a root said so */
+};
+
+/* Writes the next file: 0 or -errno (after a cut). */
+int story_write_file(struct story *story);
+int story_sync(struct story *story);
+/* Writes `count` files, and then syncs. */
+int story_write_files(struct story *story, unsigned count);
+/* After a cut: files that were not synced are unlinked if they are there, to be written again. */
+void story_forget(struct story *story);
+/* Are the first `count` files there, with what was written? */
+bool story_is_there(struct fs *fs, unsigned count);
+/* Does a check with all data find nothing?  It prints what it finds. */
+bool story_clean(struct fs *fs);
+
+#endif
