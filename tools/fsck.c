@@ -9,6 +9,7 @@
 #include "tools/fsck.h"
 
 #include "base/cleanup.h"
+#include "fs/control.h"
 #include "tools/unused.h"
 
 #include <ctype.h>
@@ -374,18 +375,19 @@ static int check_members(struct fsck *fsck, struct fs *fs, bool repair, struct f
 	return show_progress(fsck, "members", 1, 1) ? 0 : -ECANCELED;
 }
 
-/* What is lost may be on a member that is not there. */
+/* What is lost may be on a member that is not there, unless it is just a spare. */
 static void tell_absent(struct fsck *fsck, struct fs *fs, bool repair)
 {
-	struct array *array = fs_array(fs);
-	struct member_status status;
+	autofree struct control_status *status = calloc(1, sizeof *status);
 	char uuid[UUID_TEXT_BYTES], text[512];
 
-	for (unsigned i = 0; i < array_member_count(array); i++) {
-		array_member_status(array, i, &status);
-		if (*status.name)
+	if (status)
+		control_status_of_fs(fs, status);
+	for (unsigned i = 0; status && i < status->member_count; i++) {
+		const struct control_member *m = &status->members[i];
+		if (m->role == MEMBER_UNUSED || !m->needed || *m->path)
 			continue;
-		uuid_format(&status.uuid, uuid);
+		uuid_format(&m->uuid, uuid);
 		snprintf(text, sizeof text, "%s: member %u (UUID %s) is absent, and may have what is lost. Connect it, and run "
 			"fsck.raid5cryptfs again%s", fsck->name, i + 1, uuid, repair ? "; what this repair took out is then only in an older state (see --list-roots)."
 			: " with all members, before anything is repaired without it.");

@@ -1,4 +1,4 @@
-/* raid5cryptfs-rebuild: what is done to the members of an array when one is lost.  Each subcommand is a file of its own. */
+/* raid5cryptfs-rebuild: what is done to the members of an array, when one is lost above all.  Subcommands are in files of their own. */
 #include "tools/rebuild.h"
 
 #include "base/cleanup.h"
@@ -18,6 +18,9 @@ static const struct command {
 	{ "add", rebuild_add, rebuild_add_usage },
 	{ "readd", rebuild_readd, rebuild_readd_usage },
 	{ "fail", rebuild_fail, rebuild_fail_usage },
+	{ "replace", rebuild_replace, rebuild_replace_usage },
+	{ "spare", rebuild_spare, rebuild_spare_usage },
+	{ "remove", rebuild_remove, rebuild_remove_usage },
 	{ "erase", rebuild_erase, rebuild_erase_usage },
 	{ "keyless", rebuild_keyless, rebuild_keyless_usage },
 };

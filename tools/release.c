@@ -83,7 +83,7 @@ int release_paths(const struct control_status *status, struct member_paths *ret_
 
 	*ret_paths = (struct member_paths){ 0 };
 	for (unsigned i = 0; !r && i < status->member_count; i++)
-		if (*status->members[i].path)
+		if (status->members[i].role != MEMBER_UNUSED && *status->members[i].path)
 			r = member_paths_add(ret_paths, status->members[i].path, fail);
 	if (r < 0)
 		member_paths_free(ret_paths);

@@ -30,7 +30,8 @@ static int add(struct status_request *request, const struct control_status *stat
 	if (status_list_add(&request->list, status, mountpoint, &entry) < 0)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	for (unsigned i = 0; i < status->member_count; i++)
-		entry->backing[i] = device_backing_file(status->members[i].path);
+		if (status->members[i].role != MEMBER_UNUSED)
+			entry->backing[i] = device_backing_file(status->members[i].path);
 	if (ret_entry)
 		*ret_entry = entry;
 	return 0;
@@ -111,7 +112,7 @@ static int add_others(const struct probe *probe, struct status_entry *entry)
 		const struct probe_member *p = &probe->members[i];
 		bool member = p->label_status != 0;
 		for (unsigned j = 0; !member && j < entry->status.member_count; j++)
-			member = uuid_equal(&entry->status.members[j].uuid, &p->label.member);
+			member = entry->status.members[j].role != MEMBER_UNUSED && uuid_equal(&entry->status.members[j].uuid, &p->label.member);
 		if (!member && p->disk)
 			r = status_entry_add_other(entry, p->disk->name, &p->label.member);
 	}
@@ -171,7 +172,7 @@ static int add_to_mounted(struct status_entry *entry, const struct found_member 
 {
 	for (unsigned i = 0; i < entry->status.member_count; i++) {
 		const struct control_member *m = &entry->status.members[i];
-		if (uuid_equal(&m->uuid, &found->label.member) && *m->path)
+		if (m->role != MEMBER_UNUSED && *m->path && uuid_equal(&m->uuid, &found->label.member))
 			return 0;
 	}
 	return status_entry_add_other(entry, found->path, &found->label.member);

@@ -6,12 +6,17 @@
 #include <errno.h>
 #include <string.h>
 
+bool status_needed(const struct control_member *member)
+{
+	return member->role != MEMBER_UNUSED && member->needed;
+}
+
 enum status_health status_health(const struct control_status *status)
 {
 	unsigned out = 0;
 
 	for (unsigned i = 0; i < status->member_count; i++)
-		out += status->members[i].state == MEMBER_OUT;
+		out += status_needed(&status->members[i]) && status->members[i].state == MEMBER_OUT;
 	if (!status->startable || out > 1)
 		return STATUS_FAILED;
 	return status->degraded ? STATUS_DEGRADED : STATUS_HEALTHY;
@@ -59,7 +64,7 @@ int status_entry_add_other(struct status_entry *entry, const char *path, const s
 		return -ENOMEM;
 	entry->others = more;
 	for (unsigned i = 0; i < entry->status.member_count; i++)
-		if (uuid_equal(&entry->status.members[i].uuid, member))
+		if (entry->status.members[i].role != MEMBER_UNUSED && uuid_equal(&entry->status.members[i].uuid, member))
 			index = (int)i;
 	char *copy = strdup(path);
 	if (!copy)

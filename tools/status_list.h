@@ -27,6 +27,9 @@ struct status_list {
 	struct found_devices damaged;    /* devices with remains of a label */
 };
 
+/* Without it the array is degraded: it votes or has columns, and is not just a spare. */
+bool status_needed(const struct control_member *member);
+
 enum status_health { STATUS_HEALTHY, STATUS_DEGRADED, STATUS_FAILED };
 /* Failed: it is not mounted and cannot be, it went read-only because of failures, or it is mounted (read-only) without two members. */
 enum status_health status_health(const struct control_status *status);

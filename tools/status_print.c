@@ -36,7 +36,8 @@ static void member_map(const struct control_status *s, char map[MEMBERS_MAX + 3]
 
 	*c++ = '[';
 	for (unsigned i = 0; i < s->member_count; i++)
-		*c++ = s->members[i].state == MEMBER_IN_SYNC ? 'U' : '_';
+		if (status_needed(&s->members[i]))
+			*c++ = s->members[i].state == MEMBER_IN_SYNC ? 'U' : '_';
 	*c++ = ']';
 	*c = '\0';
 }
@@ -57,6 +58,12 @@ static const char *engine_text(const struct control_status *s)
 	return name ? name : "unknown";
 }
 
+/* NULL: nothing is on its way. */
+static const struct control_job *job_of(const struct control_status *s)
+{
+	return s->job.running && s->job.source < s->member_count && s->job.target < s->member_count ? &s->job : NULL;
+}
+
 /* ---- For people ---- */
 
 /* All of nothing is done.  A daemon may tell more done than there is. */
@@ -72,20 +79,47 @@ static void print_clean(const char *text, FILE *out)
 		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
 }
 
+static char member_mark(const struct control_member *m)
+{
+	if (m->state != MEMBER_IN_SYNC)
+		return '_';
+	return status_needed(m) ? 'U' : m->role == MEMBER_SPARE ? 'S' : 'R';
+}
+
+/* What it is, unless it is a member as most are, and then its state, unless that goes without saying. */
+static void print_member_state(const struct control_status *s, unsigned index, FILE *out)
+{
+	const struct control_member *m = &s->members[index];
+	const struct control_job *job = job_of(s);
+	bool plain = m->role != MEMBER_SPARE && m->role != MEMBER_REPLACEMENT;
+
+	if (m->role == MEMBER_SPARE)
+		fputs("spare", out);
+	else if (m->role == MEMBER_REPLACEMENT && job && job->target == index)
+		fprintf(out, "taking the place of member %u (%u %%)", job->source + 1u, percent(job->done_bytes, job->total_bytes));
+	else if (m->role == MEMBER_REPLACEMENT)
+		fputs("taking the place of a member", out);
+	if (plain || m->state != MEMBER_IN_SYNC || m->has_gap)
+		fprintf(out, "%s%s", plain ? "" : ", ", state_name(m));
+}
+
 static void print_member(const struct status_entry *entry, unsigned index, FILE *out)
 {
 	const struct control_member *m = &entry->status.members[index];
 	char uuid[UUID_TEXT_BYTES], size[CLI_SIZE_TEXT_BYTES];
 
+	if (m->role == MEMBER_UNUSED)
+		return;
 	uuid_format(&m->uuid, uuid);
-	fprintf(out, "  member %-3u  %c  ", index + 1, m->state == MEMBER_IN_SYNC ? 'U' : '_');
+	fprintf(out, "  member %-3u  %c  ", index + 1, member_mark(m));
 	print_clean(*m->path ? m->path : "(not there)", out);
 	if (entry->backing[index]) {
 		fputs(" (of ", out);
 		print_clean(entry->backing[index], out);
 		fputc(')', out);
 	}
-	fprintf(out, "  %s  %s, %s", uuid, cli_size(m->size_bytes, size), state_name(m));
+	fprintf(out, "  %s  %s, ", uuid, cli_size(m->size_bytes, size));
+	print_member_state(&entry->status, index, out);
 	if (m->to_fill_bytes)
 		fprintf(out, " (%u %%)", percent(m->filled_bytes, m->to_fill_bytes));
 	if (m->read_errors || m->write_errors)
@@ -114,7 +148,7 @@ static void print_lacking(const struct control_status *s, FILE *out)
 	const char *before = " ";
 
 	for (unsigned i = 0; i < s->member_count; i++) {
-		if (s->members[i].state == MEMBER_IN_SYNC)
+		if (!status_needed(&s->members[i]) || s->members[i].state == MEMBER_IN_SYNC)
 			continue;
 		fprintf(out, "%s%u (%s)", before, i + 1, *s->members[i].path ? "out of date" : "missing");
 		before = ", ";
@@ -154,6 +188,15 @@ static void print_scrub(const struct control_status *s, FILE *out)
 		percent(s->scrub.done_bytes, s->scrub.total_bytes), s->scrub.damaged, s->scrub.unreadable);
 }
 
+static void print_job(const struct control_status *s, FILE *out)
+{
+	const struct control_job *job = job_of(s);
+
+	if (job)
+		fprintf(out, "  replace        member %u takes the place of member %u, %u %%%s\n", job->target + 1u, job->source + 1u,
+			percent(job->done_bytes, job->total_bytes), job->waits ? ", waits for a member" : "");
+}
+
 static void print_array(const struct status_entry *entry, FILE *out)
 {
 	const struct control_status *s = &entry->status;
@@ -175,6 +218,7 @@ static void print_array(const struct status_entry *entry, FILE *out)
 		fprintf(out, "  space          %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
 			cli_size(s->capacity_bytes, capacity));
 	print_scrub(s, out);
+	print_job(s, out);
 	for (unsigned i = 0; i < s->member_count; i++)
 		print_member(entry, i, out);
 	for (unsigned i = 0; i < entry->other_count; i++)
@@ -219,6 +263,11 @@ static void json_key_string(const char *key, const char *text, FILE *out)
 
 static const char *json_bool(bool value) { return value ? "true" : "false"; }
 
+static const char *role_name(const struct control_member *m)
+{
+	return m->role == MEMBER_SPARE ? "spare" : m->role == MEMBER_REPLACEMENT ? "replacement" : "member";
+}
+
 static void json_member(const struct status_entry *entry, unsigned index, FILE *out)
 {
 	const struct control_member *m = &entry->status.members[index];
@@ -226,6 +275,7 @@ static void json_member(const struct status_entry *entry, unsigned index, FILE *
 
 	uuid_format(&m->uuid, uuid);
 	fprintf(out, "{\"index\":%u,\"uuid\":\"%s\"", index, uuid);
+	json_key_string("role", role_name(m), out);
 	json_key_string("path", *m->path ? m->path : NULL, out);
 	json_key_string("backing_file", entry->backing[index], out);
 	json_key_string("state", m->state == MEMBER_IN_SYNC ? "in-sync" : m->state == MEMBER_FILLING ? "filling" : "out", out);
@@ -267,6 +317,17 @@ static void json_scrub(const struct control_status *s, FILE *out)
 			s->scrub.damaged, s->scrub.unreadable);
 }
 
+static void json_job(const struct control_status *s, FILE *out)
+{
+	const struct control_job *job = job_of(s);
+
+	if (!job)
+		fputs(",\"job\":null", out);
+	else
+		fprintf(out, ",\"job\":{\"source\":%u,\"target\":%u,\"waits\":%s,\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
+			job->source, job->target, json_bool(job->waits), job->done_bytes, job->total_bytes);
+}
+
 static void json_array(const struct status_entry *entry, FILE *out)
 {
 	const struct control_status *s = &entry->status;
@@ -289,11 +350,15 @@ static void json_array(const struct status_entry *entry, FILE *out)
 	else
 		fputs(",\"capacity_bytes\":null,\"free_bytes\":null", out);
 	json_scrub(s, out);
+	json_job(s, out);
 	fputs(",\"members\":[", out);
+	const char *before = "";
 	for (unsigned i = 0; i < s->member_count; i++) {
-		if (i > 0)
-			fputc(',', out);
+		if (s->members[i].role == MEMBER_UNUSED)
+			continue;
+		fputs(before, out);
 		json_member(entry, i, out);
+		before = ",";
 	}
 	fputs("],\"others\":[", out);
 	for (unsigned i = 0; i < entry->other_count; i++)

@@ -223,6 +223,20 @@ static void put_log(void)
 	put_structure("log", "one-of-each", record, w.used_bytes);
 }
 
+/* Beside the members a place of the table that is free, a spare, and one on which a member's data comes. */
+static void put_replacing(struct control_status *status)
+{
+	const enum member_role roles[] = { MEMBER_UNUSED, MEMBER_SPARE, MEMBER_REPLACEMENT };
+
+	for (unsigned i = 0; i < ARRAY_COUNT(roles); i++) {
+		struct control_member *m = &status->members[status->member_count++];
+		*m = (struct control_member){ .role = (uint8_t)roles[i], .uuid.b[0] = (uint8_t)(i + 1), .size_bytes = 64 << 20 };
+	}
+	status->job = (struct control_job){ .running = true, .source = 1, .target = (uint8_t)(status->member_count - 1), .waits = true,
+		.done_bytes = 1000, .total_bytes = 5000 };
+	put_structure("control", "replacing", status, sizeof *status);
+}
+
 static void put_status(struct simfs *sim)
 {
 	struct control_status status;
@@ -233,7 +247,10 @@ static void put_status(struct simfs *sim)
 	status.members[1].state = MEMBER_OUT;
 	status.members[1].has_gap = 1;
 	status.members[1].read_errors = status.members[2].healed = 3;
+	for (unsigned i = 0; i < status.member_count; i++)
+		status.members[i].role = MEMBER_VOTER, status.members[i].needed = true;
 	put_structure("control", "degraded", &status, sizeof status);
+	put_replacing(&status);
 }
 
 /* ---- Key slots and texts ---- */

@@ -85,6 +85,8 @@ def prometheus(scene):
     values = metrics()
     check_equal(values[f"raid5cryptfs_array_state{{{array}}}"], 0, f"the state: {values}")
     check(values[f"raid5cryptfs_array_free_bytes{{{array}}}"] > 1 << 20, f"space: {values}")
+    check_equal(values[f"raid5cryptfs_array_spares{{{array}}}"], 0, "there is no spare")
+    check(f"raid5cryptfs_replace_done_bytes{{{array}}}" not in values, "nothing is replaced")
     for i, member in enumerate(members):
         labels = f'{{{array},member="{i}",path="{member}"}}'
         names = ["in_sync", "read_errors_total", "write_errors_total", "healed_total"]

@@ -1,0 +1,171 @@
+/* raid5cryptfs-status: spares, a member that takes another's place, and free places of the table, by statuses made by hand. */
+#include "check.h"
+
+#include "base/cleanup.h"
+#include "tools/status_print.h"
+
+#include <string.h>
+
+static struct control_status status;
+
+static void set(unsigned member, enum member_role role, bool needed)
+{
+	struct control_member *m = &status.members[member];
+
+	*m = (struct control_member){ .uuid.b[0] = (uint8_t)(member + 1), .state = MEMBER_IN_SYNC, .role = (uint8_t)role, .needed = needed };
+	snprintf(m->path, sizeof m->path, "/dev/d%u", member);
+}
+
+/* Three members, a free place, a spare, and one on which the second one's data comes. */
+static void begin(void)
+{
+	status = (struct control_status){ .version = CONTROL_VERSION, .mounted = true, .startable = true, .member_count = 6, .name = "home" };
+	for (unsigned i = 0; i < 3; i++)
+		set(i, MEMBER_VOTER, true);
+	set(3, MEMBER_UNUSED, true);
+	set(4, MEMBER_SPARE, false);
+	set(5, MEMBER_REPLACEMENT, false);
+	status.job = (struct control_job){ .running = true, .source = 1, .target = 5, .done_bytes = 37, .total_bytes = 100 };
+}
+
+static void print(void (*how)(const struct status_list *list, FILE *out), const char *mountpoint, char **ret_text)
+{
+	struct status_list list = { 0 };
+	struct status_entry *entry;
+	size_t bytes;
+	FILE *out = open_memstream(ret_text, &bytes);
+
+	REQUIRE(out && control_status_valid(&status) && status_list_add(&list, &status, mountpoint, &entry) == 0);
+	how(&list, out);
+	REQUIRE(fclose(out) == 0);
+	status_list_free(&list);
+}
+
+static void look_at(unsigned line, void (*how)(const struct status_list *list, FILE *out), const char *mountpoint, const char *part,
+	bool expected)
+{
+	autofree char *text = NULL;
+
+	print(how, mountpoint, &text);
+	check_count++;
+	if (!strstr(text, part) == expected) {
+		check_failed++;
+		fprintf(stderr, "%s:%u: %sexpected: \"%s\" in:\n%s", __FILE__, line, expected ? "" : "not ", part, text);
+	}
+}
+
+#define SAYS(part) look_at(__LINE__, status_print_text, "/mnt", part, true)
+#define SAYS_NOT(part) look_at(__LINE__, status_print_text, "/mnt", part, false)
+#define SAYS_UNMOUNTED(part) look_at(__LINE__, status_print_text, NULL, part, true)
+#define JSON(part) look_at(__LINE__, status_print_json, "/mnt", part, true)
+#define JSON_NOT(part) look_at(__LINE__, status_print_json, "/mnt", part, false)
+
+static void test_people(void)
+{
+	begin();
+	SAYS("Array home [UUU] healthy\n");
+	SAYS("  replace        member 6 takes the place of member 2, 37 %\n");
+	SAYS("  member 1    U  /dev/d0  01");
+	SAYS("  member 5    S  /dev/d4  05");
+	SAYS("  0 bytes, spare\n");
+	SAYS("  member 6    R  /dev/d5  06");
+	SAYS("  0 bytes, taking the place of member 2 (37 %)\n");
+	SAYS_NOT("member 4");
+	SAYS_NOT("/dev/d3");
+	status.job.waits = true;
+	SAYS("member 6 takes the place of member 2, 37 %, waits for a member\n");
+	status.job.running = false;
+	status.members[5].needed = true;
+	SAYS("[UUUU] healthy\n");
+	SAYS("  member 6    U  /dev/d5  06");
+	SAYS("  0 bytes, taking the place of a member\n");
+	SAYS_NOT("replace ");
+}
+
+/* A spare that is out or not there is told, and the array is no less healthy. */
+static void test_spare_out(void)
+{
+	begin();
+	status.members[4].state = MEMBER_OUT;
+	SAYS("Array home [UUU] healthy\n");
+	SAYS("  member 5    _  /dev/d4  05");
+	SAYS("  0 bytes, spare, out\n");
+	status.members[4].path[0] = '\0';
+	SAYS("  member 5    _  (not there)  05");
+	SAYS("  0 bytes, spare, absent\n");
+	status.members[5].state = MEMBER_OUT;
+	SAYS("taking the place of member 2 (37 %), out\n");
+	CHECK_EQ(status_health(&status), STATUS_HEALTHY);
+	SAYS_UNMOUNTED("  mounted        no; complete\n");
+	/* A member beside it: one is out, and not three. */
+	status.members[0].state = MEMBER_OUT;
+	status.degraded = true;
+	CHECK_EQ(status_health(&status), STATUS_DEGRADED);
+	SAYS("Array home [_UU] degraded\n");
+	SAYS_UNMOUNTED("  mounted        no; can be mounted without member 1 (out of date)\n");
+	status.members[1].state = MEMBER_OUT;
+	CHECK_EQ(status_health(&status), STATUS_FAILED);
+}
+
+static void test_json(void)
+{
+	begin();
+	JSON("\"map\":\"[UUU]\"");
+	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"members\":[{\"index\":0,");
+	JSON("{\"index\":0,\"uuid\":\"01000000-0000-0000-0000-000000000000\",\"role\":\"member\",\"path\":\"/dev/d0\"");
+	JSON("},{\"index\":4,\"uuid\":\"05000000-0000-0000-0000-000000000000\",\"role\":\"spare\"");
+	JSON("},{\"index\":5,\"uuid\":\"06000000-0000-0000-0000-000000000000\",\"role\":\"replacement\"");
+	JSON_NOT("\"index\":3");
+	set(0, MEMBER_UNUSED, false);
+	JSON("\"members\":[{\"index\":1,");
+	status.job.waits = 200;
+	JSON("\"waits\":true");
+	status.job.running = false;
+	JSON("\"job\":null");
+}
+
+/* What serves a mount may answer anything. */
+static void test_hostile(void)
+{
+	begin();
+	status.job.source = 6;
+	JSON("\"job\":null");
+	SAYS_NOT("replace ");
+	SAYS("taking the place of a member\n");
+	status.job = (struct control_job){ .running = true, .source = 255, .target = 255 };
+	JSON("\"job\":null");
+	status.job = (struct control_job){ .running = true, .source = 1, .target = 5, .done_bytes = UINT64_MAX, .total_bytes = 1 };
+	SAYS("member 6 takes the place of member 2, 100 %\n");
+	JSON("\"done_bytes\":18446744073709551615,\"total_bytes\":1}");
+	for (unsigned i = 0; i < status.member_count; i++)
+		status.members[i].role = MEMBER_UNUSED;
+	SAYS("Array home [] healthy\n");
+	JSON("\"members\":[],\"others\":[]");
+	status.members[0].role = 200;
+	JSON("\"role\":\"member\"");
+}
+
+/* A disk that was a member whose place is free now is a stranger. */
+static void test_others(void)
+{
+	struct status_list list = { 0 };
+	struct status_entry *entry;
+
+	begin();
+	REQUIRE(status_list_add(&list, &status, NULL, &entry) == 0);
+	REQUIRE(status_entry_add_other(entry, "/dev/x", &status.members[3].uuid) == 0);
+	REQUIRE(status_entry_add_other(entry, "/dev/y", &status.members[4].uuid) == 0);
+	CHECK_EQ(entry->others[0].index, -1);
+	CHECK_EQ(entry->others[1].index, 4);
+	status_list_free(&list);
+}
+
+int main(void)
+{
+	test_people();
+	test_spare_out();
+	test_json();
+	test_hostile();
+	test_others();
+	return CHECK_DONE();
+}

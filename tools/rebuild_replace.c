@@ -1,0 +1,180 @@
+/* raid5cryptfs-rebuild replace, spare, remove: disks that come into a mounted array, and leave it, while every member goes on serving.  The
+ * daemon does it (fs/control.h); here are the checks that need no array, and the waiting for the end of a replace. */
+#include "base/cleanup.h"
+#include "tools/cli.h"
+#include "tools/progress.h"
+#include "tools/rebuild.h"
+#include "tools/rebuild_follow.h"
+#include "tools/rebuild_request.h"
+#include "tools/release.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void rebuild_replace_usage(void)
+{
+	fputs(
+"  replace [-f] [-s SIZE] [-w] MOUNTPOINT OLD NEW\n"
+"        Puts NEW, a disk or a spare of the array, in the place of the member OLD, which goes on serving until NEW has all of its data,\n"
+"        and is no member then.  What is on NEW is lost.\n"
+"          -f, --force    also if NEW carries a signature of something, or a label of an array that is not mounted\n"
+"          -s, --speed SIZE  as with add\n"
+"          -w, --wait     return only when NEW has taken the place\n", stdout);
+}
+
+void rebuild_spare_usage(void)
+{
+	fputs(
+"  spare [-f] MOUNTPOINT DISK\n"
+"        Makes DISK a spare, which steps in by itself when a member has failed.  What is on DISK is lost.\n"
+"          -f, --force    as with add\n", stdout);
+}
+
+void rebuild_remove_usage(void)
+{
+	fputs(
+"  remove MOUNTPOINT MEMBER\n"
+"        Takes a spare out of the array.  One that is just taking another member's place only stops doing so, and is a spare again.\n",
+		stdout);
+}
+
+static const struct rebuild_command
+	replace_command = { "fsw", 3, "the mount point, the member to be replaced, and the disk that takes its place", rebuild_replace_usage },
+	spare_command = { "f", 2, "the mount point and the disk", rebuild_spare_usage },
+	remove_command = { "", 2, "the mount point and the member", rebuild_remove_usage };
+
+/* ---- Waiting ---- */
+
+static void show(struct progress *progress, const struct control_job *job, uint32_t target)
+{
+	if (job->running && job->target == target)
+		progress_show(progress, job->waits ? "waiting" : "replace", job->done_bytes, job->total_bytes);
+}
+
+static int tell_end(const struct rebuild_request *request, const struct replace *replace, enum replace_state state, struct fail *fail)
+{
+	if (state == REPLACE_OUT)
+		return fail_set(fail, EIO, FAIL_SYSTEM, "member %u, which was to take the place of member %u, is out of the array; "
+			"raid5cryptfs-status %s shows which are in sync, and the log of the mount says why", replace->new_member + 1,
+			replace->old_member + 1, request->mountpoint);
+	if (state == REPLACE_STOPPED)
+		return fail_set(fail, ECANCELED, FAIL_SYSTEM, "the replace was stopped: member %u does not take the place of member %u; "
+			"the log of the mount says why", replace->new_member + 1, replace->old_member + 1);
+	printf("Member %u has taken the place of member %u, which is no member any more.\n", replace->new_member + 1, replace->old_member + 1);
+	return 0;
+}
+
+static int wait_replaced(struct rebuild_request *request, struct replace *replace, struct fail *fail)
+{
+	struct progress progress = { .fd = -1, .bar = isatty(STDERR_FILENO) };
+	enum replace_state state = REPLACE_GOES_ON;
+	bool first = true;
+	int r = 0;
+
+	while (!rebuild_stopped && !(r = release_ask_daemon(request->mountpoint, &request->status, fail))) {
+		if (first && replace->new_member < request->status.member_count)
+			replace->new_uuid = request->status.members[replace->new_member].uuid;
+		first = false;
+		state = replace_follow(replace, &request->status);
+		if (state != REPLACE_GOES_ON)
+			break;
+		show(&progress, &request->status.job, replace->new_member);
+		usleep(REBUILD_POLL_US);
+	}
+	progress_clear(&progress);
+	if (r < 0)
+		return r;
+	if (state == REPLACE_GOES_ON)
+		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the replace goes on");
+	return tell_end(request, replace, state, fail);
+}
+
+/* ---- The commands ---- */
+
+static bool is_spare(const struct control_status *status, const char *path)
+{
+	for (unsigned i = 0; i < status->member_count; i++)
+		if (status->members[i].role == MEMBER_SPARE && !strcmp(status->members[i].path, path))
+			return true;
+	return false;
+}
+
+int rebuild_replace(int argc, char **argv, struct fail *fail)
+{
+	struct rebuild_request request = { 0 };
+	struct control_change change = { .action = CONTROL_REPLACE };
+	uint32_t old_member;
+	int r = rebuild_request_parse(argc, argv, &replace_command, &request, fail);
+
+	if (!r)
+		r = rebuild_request_find(&request, request.what, &old_member, fail);
+	if (!r)
+		r = rebuild_request_set_path(request.other, &change, fail);
+	if (!r && !is_spare(&request.status, change.path))
+		r = rebuild_request_check_disk(&request, request.other, fail);
+	if (r < 0)
+		return r;
+	const struct control_member *old = &request.status.members[old_member];
+	struct replace replace = { .old_member = old_member, .old_uuid = old->uuid };
+	bool serves = old->state != MEMBER_OUT;
+	change.member = old_member;
+	r = rebuild_request_ask(&request, &change, fail);
+	if (r < 0)
+		return r;
+	replace.new_member = change.new_member;
+	printf("%s: takes, as member %u, the place of member %u%s.\n", request.other, replace.new_member + 1, old_member + 1,
+		serves ? ", which goes on serving until then" : "");
+	fflush(stdout);
+	if (request.wait)
+		return wait_replaced(&request, &replace, fail);
+	printf("raid5cryptfs-status %s shows how far it is.\n", request.mountpoint);
+	return 0;
+}
+
+int rebuild_spare(int argc, char **argv, struct fail *fail)
+{
+	struct rebuild_request request = { 0 };
+	struct control_change change = { .action = CONTROL_SPARE };
+	int r = rebuild_request_parse(argc, argv, &spare_command, &request, fail);
+
+	if (!r)
+		r = rebuild_request_set_path(request.what, &change, fail);
+	if (!r)
+		r = rebuild_request_check_disk(&request, request.what, fail);
+	if (!r)
+		r = rebuild_request_ask(&request, &change, fail);
+	if (!r)
+		printf("%s: is a spare now, as member %u. It steps in by itself when a member has failed.\n", request.what, change.member + 1);
+	return r;
+}
+
+static void tell_removed(const struct control_member *before, uint32_t member)
+{
+	if (before->role == MEMBER_REPLACEMENT)
+		printf("The replace was cancelled: member %u is a spare again. To take it out of the array, remove it once more.\n", member + 1);
+	else if (*before->path && before->state != MEMBER_OUT)
+		printf("Member %u (%s) is out of the array for good; its label was wiped.\n", member + 1, before->path);
+	else
+		printf("Member %u is out of the array for good. Its disk could not be written to: if it still works, raid5cryptfs-rebuild erase "
+			"wipes its label.\n", member + 1);
+}
+
+int rebuild_remove(int argc, char **argv, struct fail *fail)
+{
+	struct rebuild_request request = { 0 };
+	struct control_change change = { .action = CONTROL_REMOVE };
+	uint32_t member;
+	int r = rebuild_request_parse(argc, argv, &remove_command, &request, fail);
+
+	if (!r)
+		r = rebuild_request_find(&request, request.what, &member, fail);
+	if (r < 0)
+		return r;
+	change.member = member;
+	r = rebuild_request_ask(&request, &change, fail);
+	if (!r)
+		tell_removed(&request.status.members[member], member);
+	return r;
+}
