@@ -65,7 +65,7 @@ class Mount:
         return self.scene.status(self.root, code=None)
 
     def member(self, index):
-        return self.status()["members"][index]
+        return next(m for m in self.status()["members"] if m["index"] == index)
 
     def wait_log(self, text, seconds=30):
         wait_for(lambda: text in self.log(), f"the log says {text!r}; it says: {self.log()}", seconds)

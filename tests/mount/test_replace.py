@@ -1,0 +1,453 @@
+"""raid5cryptfs-rebuild replace, spare and remove: a disk exchanged while it serves, or after it failed; spares that step in."""
+import re
+
+from alert_lib import *
+from rebuild_lib import *
+from test_status import check_json
+
+OPTIONS = ["-o", "commit=1"]
+FINISH_SECONDS = 120
+
+
+def prepared(scene, count=4, big=6, options=OPTIONS, loops=False):
+    """A mounted array with a tree on it: its members, the mount, what the tree looks like."""
+    members = scene.images(count)
+    if loops:
+        members = [scene.loop(member) for member in members]
+    scene.mkfs(members)
+    m = Mount(scene, members, *options)
+    os.mkdir(m.root + "/tree")
+    make_tree(m.root + "/tree", files=60, big=big)
+    os.sync()
+    return members, m, describe_tree(m.root + "/tree")
+
+
+def entry(m, path):
+    """What the status says of the member at this path; None: there is none."""
+    return next((member for member in m.status()["members"] if member["path"] == path), None)
+
+
+def role(m, path):
+    return (entry(m, path) or {}).get("role")
+
+
+def paths(m):
+    return sorted(member["path"] or "" for member in m.status()["members"])
+
+
+def has_replaced(m, old, new):
+    """Is the new one a member like others, and the old one none?"""
+    member = entry(m, new)
+    return bool(member) and member["role"] == "member" and member["state"] == "in-sync" and not member["gap"] and not entry(m, old)
+
+
+def wait_replaced(m, old, new):
+    wait_for(lambda: has_replaced(m, old, new), f"{new} takes the place of {old}: {m.status()}", FINISH_SECONDS)
+    m.wait_healthy()
+    check_equal(m.status()["job"], None, "nothing is on its way any more")
+
+
+def begin_slowly(m, old, new, speed="256K"):
+    """Begins a replace that takes its time, and returns the running job."""
+    result = rebuild("replace", "--speed", speed, m.root, old, new)
+    check(f"{new}: takes" in result.out and "raid5cryptfs-status" in result.out, f"it is told: {result.out}")
+    status = m.status()
+    check(status["job"], f"it is under way: {status}")
+    check_equal(status["job"]["target"], entry(m, new)["index"], "onto the new one")
+    check_equal(role(m, new), "replacement", "the role of the new one")
+    return status["job"]
+
+
+def tree_is(m, before, what):
+    drop_caches()
+    compare_trees(before, describe_tree(m.root + "/tree"), what)
+
+
+def no_label(path):
+    run("raid5cryptfs-status", path, code=NOT_MEMBER)
+    check_equal(run("blkid", "-p", path, code=None).out, "", "no signature is left")
+
+
+# ---- Replace ----
+
+def replace_under_load(scene):
+    """The day before a disk dies: another one takes its place, while the array is used."""
+    members, m, before = prepared(scene)
+    old, new = members[1], scene.image(SIZE + (5 << 20))
+    uuids = {entry(m, member)["uuid"] for member in members}
+    load, changes = Load(m.root), Changes(m.root + "/changes")
+    result = rebuild("replace", "--wait", m.root, old, new)
+    check("place of member 2, which goes on serving" in result.out, f"the begin is told: {result.out}")
+    check("has taken the place of member 2" in result.out, f"the end is told: {result.out}")
+    check(has_replaced(m, old, new), f"it has: {m.status()}")
+    load.end()
+    changes.end()
+    status = m.status()
+    check_equal([status["state"], status["map"], status["job"]], ["healthy", "[UUUU]", None], "the array is whole")
+    check(entry(m, new)["uuid"] not in uuids, "the new one is a member of its own")
+    members[1] = new
+    check_equal(paths(m), sorted(members), "the members")
+    tree_is(m, before, "the tree")
+    load.verify()
+    changes.verify()
+    before = describe_tree(m.root)
+    m.umount()
+    no_label(old)
+    whole_without_each(scene, members, before)
+    # The old one is a disk as any other.
+    m = Mount(scene, members, *OPTIONS)
+    rebuild("spare", m.root, old)
+    check_equal(role(m, old), "spare", "its role")
+    m.umount()
+    fsck_clean(scene, members + [old])
+
+
+def shown_meanwhile(scene):
+    """What the status says while it goes on, by the old one's UUID and number; and it may be unmounted on the way."""
+    members, m, before = prepared(scene)
+    old, new = members[2], scene.image()
+    old_index = entry(m, old)["index"]
+    job = begin_slowly(m, entry(m, old)["uuid"], new)
+    check_equal(job["source"], old_index, "the source")
+    wait_for(lambda: m.status()["job"]["done_bytes"] > 0, "it gets on", 30)
+    value = json.loads(run("raid5cryptfs-status", "--json", m.root).out)
+    check_json(value)
+    [array] = value["arrays"]
+    check_equal([array["map"], array["state"]], ["[UUUU]", "healthy"], "map and state")
+    check(0 < array["job"]["done_bytes"] < array["job"]["total_bytes"], f"progress: {array['job']}")
+    text, number = run("raid5cryptfs-status", m.root).out, entry(m, new)["index"] + 1
+    check(re.search(rf"replace +member {number} takes the place of member 3, \d+ %", text), text)
+    check(re.search(rf"member {number} +R .*taking the place of member 3 \(\d+ %\)", text), text)
+    m.umount()
+    unmounted = scene.status(*members, new)
+    check_equal([unmounted["map"], unmounted["state"], unmounted["job"]], ["[UUUU]", "healthy", None], f"unmounted: {unmounted}")
+    # Without the new one nothing lacks; with it, it goes on.
+    m = Mount(scene, members, *OPTIONS)
+    check_equal(m.status()["state"], "healthy", f"the target is not needed: {m.status()}")
+    tree_is(m, before, "without the target")
+    m.umount()
+    m = Mount(scene, members + [new], *OPTIONS)
+    wait_replaced(m, old, new)
+    before = describe_tree(m.root)
+    m.umount()
+    members[2] = new
+    whole_without_each(scene, members, before)
+
+
+def killed(scene):
+    """The daemon is killed in the middle; the next mount goes on by itself."""
+    members, m, _ = prepared(scene, count=3, big=10, loops=True)
+    for place, wait in enumerate([0, 0.3, 2]):
+        old, new = members[place], scene.loop(scene.image())
+        changes = Changes(m.root + "/changes", seed=place)
+        begin_slowly(m, old, new, speed="1M")
+        time.sleep(0.2)
+        changes.end()
+        os.sync()
+        before = describe_tree(m.root)
+        time.sleep(wait)
+        check_equal(role(m, new), "replacement", "it is in the middle")
+        m.daemon.kill()
+        m.daemon.wait(60)
+        run("umount", "-l", m.root, code=None)
+        m = Mount(scene, members + [new], *OPTIONS)
+        wait_replaced(m, old, new)
+        drop_caches()
+        compare_trees(before, describe_tree(m.root), "after the kill")
+        m.umount()
+        no_label(old)
+        members[place] = new
+        whole_without_each(scene, members, before)
+        m = Mount(scene, members, *OPTIONS)
+    m.umount()
+
+
+def old_one_fails_on_the_way(scene):
+    members, m, before = prepared(scene)
+    old, new = members[1], scene.image()
+    begin_slowly(m, old, new, speed="2M")
+    load = Load(m.root)
+    rebuild("fail", m.root, old)
+    load.end()
+    wait_replaced(m, old, new)
+    load.verify()
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    members[1] = new
+    whole_without_each(scene, members, before)
+
+
+def new_one_fails_on_the_way(scene):
+    """It is told, and the array is as it was."""
+    members, m, before = prepared(scene, options=["-o", "timeout=2,commit=1"])
+    old, new = members[1], Faulty(scene, scene.image())
+    process = subprocess.Popen(["raid5cryptfs-rebuild", "replace", "--wait", "--speed", "256K", m.root, old, new.path],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: m.status()["job"], "it is under way")
+    new.tell("gone")
+    write(m.root + "/file", b"x" * 100000)
+    os.sync()
+    out, err = process.communicate(timeout=60)
+    check_equal(process.returncode, SYSTEM, f"the exit code: {out} {err}")
+    check("out of the array" in err, err)
+    check_equal(m.status()["state"], "healthy", f"nothing needed is lost: {m.status()}")
+    check("has taken" not in out, out)
+    tree_is(m, before, "the tree")
+    m.umount()
+    fsck_clean(scene, members)
+
+
+def replace_one_that_is_out(scene):
+    """Failed by hand, or not there at the mount: its data is made from the others."""
+    members, m, before = prepared(scene)
+    old, new = members[2], scene.image()
+    rebuild("fail", m.root, old)
+    check_equal(m.status()["map"], "[UU_U]", "it is out")
+    result = rebuild("replace", "--wait", m.root, "3", new)
+    check("serving" not in result.out and "has taken the place of member 3" in result.out, result.out)
+    wait_replaced(m, old, new)
+    m.umount()
+    members[2] = new
+    old, new = members[0], scene.image()
+    absent = scene.status(*members)["members"][0]
+    check_equal(absent["path"], old, "the first one")
+    m = Mount(scene, members[1:], *OPTIONS)
+    rebuild("replace", "--wait", m.root, absent["uuid"], new)
+    members[0] = new
+    check_equal([m.status()["state"], paths(m)], ["healthy", sorted(members)], "it has its place")
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    # The old one was not there, so that it has its label still: it is no member, and does not disturb.
+    status = scene.status(*members, old)
+    check_equal([(o["path"], o["index"]) for o in status["others"]], [(old, None)], "a stranger")
+    m = Mount(scene, members + [old], *OPTIONS)
+    check_equal([m.status()["state"], paths(m)], ["healthy", sorted(members)], "it is left out")
+    m.umount()
+    rebuild("erase", "--force", old)
+    whole_without_each(scene, members, before)
+
+
+# ---- Spares ----
+
+def spare_steps_in(scene):
+    """A spare, and then a member that fails: nobody need do anything, and the administrator is told."""
+    recorder = Recorder(scene.dir)
+    options = ["-o", f"commit=1,alert={recorder.path}"]
+    members, m, before = prepared(scene, options=options)
+    spare = scene.image()
+    result = rebuild("spare", m.root, spare)
+    number = entry(m, spare)["index"] + 1
+    check(f"as member {number}" in result.out and "steps in" in result.out, result.out)
+    value = json.loads(run("raid5cryptfs-status", "--json", m.root).out)
+    check_json(value)
+    check_equal([value["arrays"][0]["map"], role(m, spare), entry(m, spare)["state"]], ["[UUUU]", "spare", "in-sync"], "the spare")
+    text = run("raid5cryptfs-status", m.root).out
+    check(re.search(rf"member {number} +S .*, spare\n", text), text)
+    m.umount()
+    # It need not be there, and is a spare when it is.
+    check_equal(scene.status(*members)["map"], "[UUUU]", "unmounted, without it")
+    m = Mount(scene, members, *options)
+    text = run("raid5cryptfs-status", m.root).out
+    check("healthy" in text and "spare, absent" in text, text)
+    m.umount()
+    m = Mount(scene, members + [spare], *options)
+    check_equal([role(m, spare), m.status()["state"]], ["spare", "healthy"], "the spare")
+    load = Load(m.root)
+    check("spare" in rebuild("fail", m.root, members[1]).out, "what comes next is told")
+    call = recorder.wait("spare-taken")
+    check_equal(variable(call, "MOUNTPOINT"), m.root, "which array")
+    wait_replaced(m, members[1], spare)
+    recorder.wait("replace-finished")
+    load.end()
+    load.verify()
+    tree_is(m, before, "the tree")
+    check_equal([m.status()["map"], entry(m, members[1])], ["[UUUU]", None], "whole again")
+    before = describe_tree(m.root)
+    m.umount()
+    members[1] = spare
+    whole_without_each(scene, members, before)
+
+
+def replace_by_a_spare(scene):
+    """A spare is named by its path, and needs no --force."""
+    members, m, before = prepared(scene)
+    spare = scene.image()
+    rebuild("spare", m.root, spare)
+    index = entry(m, spare)["index"]
+    result = rebuild("replace", "-w", m.root, members[3], spare)
+    check(f"as member {index + 1}" in result.out, result.out)
+    check_equal(entry(m, spare)["index"], index, "it keeps its number")
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    members[3] = spare
+    whole_without_each(scene, members, before)
+
+
+# ---- Remove ----
+
+def remove_cancels(scene):
+    """Once for the replace, and once for the spare; who waits is told."""
+    recorder = Recorder(scene.dir)
+    members, m, before = prepared(scene, options=["-o", f"commit=1,alert={recorder.path}"])
+    old, new = members[1], scene.image()
+    begin_slowly(m, old, new)
+    number = entry(m, new)["index"] + 1
+    result = rebuild("remove", m.root, new)
+    check("cancelled" in result.out and f"member {number} is a spare" in result.out, result.out)
+    check_equal([role(m, new), m.status()["job"], m.status()["map"]], ["spare", None, "[UUUU]"], "a spare again")
+    recorder.wait("replace-stopped")
+    process = subprocess.Popen(["raid5cryptfs-rebuild", "replace", "--wait", m.root, old, new], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: m.status()["job"], "it is under way")
+    rebuild("remove", m.root, str(number))
+    out, err = process.communicate(timeout=30)
+    check_equal(process.returncode, SYSTEM, f"the exit code: {out} {err}")
+    check("stopped" in err, err)
+    check_equal(role(m, new), "spare", "a spare again")
+    result = rebuild("remove", m.root, new)
+    check("for good" in result.out and "cancelled" not in result.out, result.out)
+    check_equal(paths(m), sorted(members), "as it was")
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    no_label(new)
+    whole_without_each(scene, members, before)
+
+
+def remove_spare(scene):
+    members, m, before = prepared(scene)
+    spares = scene.images(2)
+    for spare in spares:
+        rebuild("spare", m.root, spare)
+    check_equal([role(m, spare) for spare in spares], ["spare", "spare"], "two of them")
+    result = rebuild("remove", m.root, spares[0])
+    check("label was wiped" in result.out, result.out)
+    check_equal(paths(m), sorted(members + spares[1:]), "one is left")
+    # Its number is free for another.
+    rebuild("spare", m.root, spares[0])
+    rebuild("remove", m.root, entry(m, spares[0])["uuid"])
+    m.umount()
+    no_label(spares[0])
+    # One that is not there keeps its label, and is a stranger.
+    absent = next(member for member in scene.status(*members, spares[1])["members"] if member["role"] == "spare")
+    m = Mount(scene, members, *OPTIONS)
+    result = rebuild("remove", m.root, absent["uuid"])
+    check("erase" in result.out, result.out)
+    check_equal(paths(m), sorted(members), "as it was")
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    check_equal([o["index"] for o in scene.status(*members, spares[1])["others"]], [None], "a stranger")
+    rebuild("erase", "-f", spares[1])
+    whole_without_each(scene, members, before)
+
+
+# ---- Refused ----
+
+class Untouched:
+    """What a refusal must leave as it is: files, members, and the disk that was refused."""
+
+    def __init__(self, m, before, disks):
+        self.m, self.before, self.disks, self.bytes, self.members = m, before, disks, [read(disk) for disk in disks], self.list(m)
+
+    @staticmethod
+    def list(m):
+        return [(s["uuid"], s["role"], s["state"], s["path"]) for s in m.status()["members"]]
+
+    def check(self):
+        tree_is(self.m, self.before, "the tree")
+        check(all(read(disk) == data for disk, data in zip(self.disks, self.bytes)), "disks that were refused are as they were")
+        check_equal(self.list(self.m), self.members, "the members")
+
+
+def refused_at_the_command_line(scene):
+    """What needs no daemon: the command line, names, and what is on a disk."""
+    members, m, before = prepared(scene, count=3, big=1)
+    free, foreign = scene.image(), scene.image()
+    run("mke2fs", "-q", "-F", "-t", "ext4", foreign)
+    untouched = Untouched(m, before, [free, foreign])
+    for arguments, words in [(["replace", m.root, members[0]], "the member to be replaced"), (["replace", m.root], "the disk that takes"),
+                             (["replace", m.root, members[0], free, free], "give"), (["spare", m.root], "the disk"),
+                             (["spare", m.root, free, free], "the disk"), (["remove", m.root], "the member"),
+                             (["remove", m.root, "1", "2"], "the member"), (["replace"], "give"), (["spare"], "give"), (["remove"], "give"),
+                             (["spare", "--wait", m.root, free], "--help"), (["remove", "--force", m.root, "1"], "--help"),
+                             (["remove", "--wait", m.root, "1"], "--help"), (["spare", "--speed", "1M", m.root, free], "--help"),
+                             (["replace", "--nonsense", m.root, "1", free], "--help"), (["replace", "--speed", "1K", m.root, "1", free], "64K")]:
+        rebuild(*arguments, code=USAGE, says=words)
+    for name in ["4", "0", "-1", "1x", "99999999999999999999", "", scene.path("missing"), free, "00000000-0000-0000-0000-000000000000"]:
+        rebuild("replace", m.root, name, free, code=USAGE, says="no such member")
+        rebuild("remove", m.root, name, code=USAGE, says="no such member")
+    for command in [["replace", m.root, "1"], ["spare", m.root]]:
+        rebuild(*command, foreign, code=SIGNATURE, says=["ext4", "--force"])
+        rebuild(*command, scene.path("missing"), code=SYSTEM, says="missing")
+    for command in [["replace", "{}", "1", free], ["spare", "{}", free], ["remove", "{}", "1"]]:
+        rebuild(*[scene.path("nowhere") if word == "{}" else word for word in command], code=NOT_FOUND, says="nowhere")
+        rebuild(*["/" if word == "{}" else word for word in command], code=NOT_FOUND, says="no raid5cryptfs array")
+    untouched.check()
+    loop, folder = scene.loop(foreign), scene.mountpoint("foreign")
+    run("mount", loop, folder)
+    for options in [[], ["--force"]]:
+        rebuild("replace", *options, m.root, "1", loop, code=BUSY, says="mounted")
+        rebuild("spare", *options, m.root, loop, code=BUSY, says="mounted")
+    run("umount", folder)
+    out = rebuild("--help").out
+    for name in ["replace", "spare", "remove"]:
+        check(f"\n  {name} " in out and f"  {name} " in rebuild(name, "--help").out, f"{name} in the help")
+    untouched.disks = [free]         # the other was mounted by somebody else
+    untouched.check()
+    m.umount()
+
+
+def refused_by_the_daemon(scene):
+    members, m, before = prepared(scene, big=1)
+    others = scene.images(3)
+    scene.mkfs(others)
+    small = scene.image(SIZE // 2)
+    spare = scene.image()
+    rebuild("spare", m.root, spare)
+    untouched = Untouched(m, before, [others[0], small])
+    for command in [["replace", m.root, "1"], ["spare", m.root]]:
+        rebuild(*command, small, code=TOO_SMALL, says=small)
+        rebuild(*command, others[0], code=SIGNATURE, says=["another array", "--force"])
+        rebuild(*command, members[1], code=BUSY, says=members[1])
+        rebuild(*command, members[0], code=BUSY, says=members[0])
+    rebuild("spare", m.root, spare, code=BUSY, says=spare)
+    for arguments in [["remove", m.root, "2"], ["remove", m.root, members[0]], ["replace", m.root, spare, scene.image()]]:
+        result = rebuild(*arguments, code=None)
+        check(result.code not in [0, SYSTEM] and len(result.err) > 40, f"{arguments}: it is refused, with the reason: {result.code} {result.err}")
+    untouched.check()
+    rebuild("replace", "--force", "--wait", m.root, "1", others[0])
+    check(has_replaced(m, members[0], others[0]), f"with --force: {m.status()}")
+    tree_is(m, before, "the tree")
+    members[0] = others[0]
+    m.umount()
+    m = Mount(scene, members + [spare], "-o", "ro")
+    for arguments in [["replace", m.root, "2", spare], ["spare", m.root, scene.image()], ["remove", m.root, spare]]:
+        rebuild(*arguments, code=SYSTEM, says="read-only")
+    m.umount()
+    fsck_clean(scene, members + [spare])
+
+
+def only_the_owner(scene):
+    """With allow_other others may look, and change nothing."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    m = Mount(scene, members, "-o", "allow_other")
+    os.chmod(m.root, 0o755)
+    free = scene.image()
+    with as_nobody(scene) as (who, _, _):
+        for arguments in [["replace", m.root, "1", free], ["spare", m.root, free], ["remove", m.root, "1"]]:
+            run("raid5cryptfs-rebuild", *arguments, code=SYSTEM, says="only root", **who)
+    check_equal([m.status()["state"], paths(m)], ["healthy", sorted(members)], "nothing was changed")
+    check_equal(read(free), bytes(SIZE), "nor was the disk")
+    m.umount()
+
+
+if __name__ == "__main__":
+    need_root()
+    main(refused_at_the_command_line, only_the_owner, refused_by_the_daemon, replace_under_load, shown_meanwhile, killed,
+         old_one_fails_on_the_way, new_one_fails_on_the_way, replace_one_that_is_out, spare_steps_in, replace_by_a_spare, remove_cancels,
+         remove_spare)
