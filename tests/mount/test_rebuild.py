@@ -1,8 +1,6 @@
 """raid5cryptfs-rebuild on a mounted array: a new disk for a missing one, one taken back, one failed by hand."""
 from rebuild_lib import *
 
-OPTIONS = ["-o", "commit=1"]
-
 
 def add_under_load(scene):
     """The day a disk died: a bigger one takes its place, while the array is used."""
