@@ -54,7 +54,7 @@ int reshape_step(struct fs *fs, struct config *next, struct disk *added)
 	if (r == 0 && !array_step_counts(fs->array))
 		r = -EIO;
 	if (r == 0)
-		array_wipe_removed(fs->array);
+		array_let_go(fs->array);
 	return r;
 }
 

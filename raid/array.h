@@ -249,8 +249,8 @@ int array_step_write(struct array *array, const struct config *next);
 int array_step_take(struct array *array, struct config *next, struct disk *added);
 /* Does a root that names the configuration in force count? */
 bool array_step_counts(const struct array *array);
-/* After a step that removed a member, and whose root counts: that one's label is wiped, if it was at work.  It stays open until array_close. */
-void array_wipe_removed(struct array *array);
+/* After a step that removed a member, and whose root counts: that one's label is wiped, if it was at work, and its disk is let go. */
+void array_let_go(struct array *array);
 /* Makes a disk a member that `next` adds as a spare, `index`; everything on it is lost.  As array_prepare. */
 int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail);
 /* Is the disk free to be taken: no member, large enough?  0, -EBUSY, -EINVAL, -EEXIST with `fail`. */

@@ -17,7 +17,7 @@
 #define IO_TIMEOUT_DEFAULT_MS 30000
 /* So many reads of a member that fail in a row, and it is dropped: it serves nobody. */
 #define READ_ERRORS_IN_A_ROW_MAX 64u
-/* Disks of members that came back as another disk: closed with the array, since reads may be on them. */
+/* Disks of members that were removed or came back as another disk: let go, and closed with the array, since reads may be on them. */
 #define RETIRED_MAX 64u
 #define DAMAGE_MAX 256u
 
@@ -72,7 +72,8 @@ struct array {
 	struct member members[MEMBERS_MAX];
 	unsigned retired_count;              /* protected by mutex, like retired[] */
 	struct disk *retired[RETIRED_MAX];
-	struct disk *removed;                /* of these, the one whose label is to be wiped; protected by mutex */
+	struct disk *removed;                /* of these, the one that is still to be let go; protected by mutex, like the next */
+	bool removed_works;                  /* its label is to be wiped first */
 	unsigned damage_count;               /* protected by mutex, like damage[] */
 	struct bad_unit damage[DAMAGE_MAX];    /* the oldest first */
 };

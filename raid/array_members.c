@@ -67,7 +67,7 @@ int member_write_failed(struct array *array, unsigned index, int error, const ch
 	atomic_fetch_add(&member->write_errors, 1);
 	snprintf(why, sizeof why, "%s failed (%s)", what, error == -ETIMEDOUT ? "it did not answer in time" : strerror(-error));
 	SCOPED_LOCK(&array->mutex);
-	if (member_state_now(member) == MEMBER_OUT)
+	if (member->role == MEMBER_UNUSED || member_state_now(member) == MEMBER_OUT)
 		return 0;
 	if (can_do_without(array, index)) {
 		put_out(array, index, why);
@@ -98,7 +98,7 @@ void member_read_failed(struct array *array, unsigned index, int error)
 	char why[160], text[MEMBER_NAME_BYTES + 64];
 
 	SCOPED_LOCK(&array->mutex);
-	if (member_state_now(member) == MEMBER_OUT)
+	if (member->role == MEMBER_UNUSED || member_state_now(member) == MEMBER_OUT)
 		return;
 	worn = worn_out(array, member);
 	if ((hangs || worn || in_a_row > READ_ERRORS_IN_A_ROW_MAX) && !atomic_load(&array->read_only) && can_do_without(array, index)) {
@@ -286,8 +286,10 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 		return fail_set(fail, EBUSY, FAIL_BUSY, "Members left and came back too often. Unmount and mount again.");
 	member->gap.from = gap_from_of_return(member->gap.from, scan->has_root ? &scan->root : NULL, (unsigned)index,
 		array->config->version);
-	if (old)
+	if (old) {
+		disk_release(old);
 		array->retired[array->retired_count++] = old;
+	}
 	snprintf(member->name, sizeof member->name, "%s", disk->name);
 	member->read_errors_forgiven = atomic_load(&member->read_errors);
 	atomic_store(&member->disk, disk);

@@ -207,20 +207,28 @@ int array_prepare(struct array *array, struct disk *disk, bool force, struct fai
 	return r ? r : index;
 }
 
-void array_wipe_removed(struct array *array)
+static int wipe_label(struct disk *disk)
+{
+	autofree void *zeros = calloc(1, LABEL_BYTES);
+	int r = zeros ? 0 : -ENOMEM;
+
+	for (unsigned copy = 0; copy < LABEL_COPIES && !r; copy++)
+		r = disk_write(disk, label_copy_offset_bytes(copy, disk->size_bytes), zeros, LABEL_BYTES);
+	return r ? r : disk_flush(disk);
+}
+
+void array_let_go(struct array *array)
 {
 	pthread_mutex_lock(&array->mutex);
 	struct disk *disk = array->removed;
+	bool works = array->removed_works;
 	array->removed = NULL;
 	pthread_mutex_unlock(&array->mutex);
-	autofree void *zeros = disk ? calloc(1, LABEL_BYTES) : NULL;
-	int r = zeros ? 0 : disk ? -ENOMEM : 0;
-
-	for (unsigned copy = 0; copy < LABEL_COPIES && disk && !r; copy++)
-		r = disk_write(disk, label_copy_offset_bytes(copy, disk->size_bytes), zeros, LABEL_BYTES);
-	if (disk && !r)
-		r = disk_flush(disk);
+	if (!disk)
+		return;
+	int r = works ? wipe_label(disk) : 0;
 	if (r)
 		event_report(array->events, EVENT_WARNING, -1, "%s is no member any more, but its label could not be wiped (%s). It can be left as it "
 			"is: the array does not take it.", disk->name, strerror(-r));
+	disk_release(disk);
 }

@@ -154,7 +154,8 @@ static void take_members(struct array *array, const struct config *next, struct 
 
 		if (was && known->role == MEMBER_UNUSED) {
 			struct disk *disk = atomic_load(&member->disk);
-			array->removed = member_takes_writes(member) ? disk : NULL;
+			array->removed = disk;
+			array->removed_works = member_takes_writes(member);
 			atomic_store(&member->role, MEMBER_UNUSED);
 			clear_member(member);
 			atomic_store(&member->disk, NULL);

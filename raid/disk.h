@@ -94,6 +94,9 @@ int disk_open(const char *path, enum disk_mode mode, enum disk_engine engine, st
 /* Ends the owner's use.  NULL is fine.  With orphans under way the descriptor and its lock stay until
  * they have come back.  No flush. */
 void disk_close(struct disk *disk);
+/* Gives the device or file back, and the lock on it, while others may still hold the handle: I/O that is on its way goes on, what begins
+ * later fails. Then disk_close. */
+void disk_release(struct disk *disk);
 
 /* Runs all ios side by side and returns when each has ended or `timeout_ms` (above 0) have passed.  All
  * of one call must be on disks of one implementation.  There is no order among them. */

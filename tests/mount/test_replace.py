@@ -40,7 +40,7 @@ def replace_under_load(scene):
 
 def shown_meanwhile(scene):
     """What the status says while it goes on, by the old one's UUID and number; and it may be unmounted on the way."""
-    members, m, before = prepared(scene)
+    members, m, before = prepared(scene, big=30)
     old, new = members[2], scene.image()
     old_index = entry(m, old)["index"]
     job = begin_slowly(m, entry(m, old)["uuid"], new)
@@ -72,7 +72,7 @@ def shown_meanwhile(scene):
 
 def killed(scene):
     """The daemon is killed in the middle; the next mount goes on by itself."""
-    members, m, _ = prepared(scene, count=3, big=10, loops=True)
+    members, m, _ = prepared(scene, count=3, big=12, loops=True)
     for place, wait in enumerate([0, 0.3, 2]):
         old, new = members[place], scene.loop(scene.image())
         changes = Changes(m.root + "/changes", seed=place)
@@ -99,7 +99,7 @@ def killed(scene):
 
 
 def old_one_fails_on_the_way(scene):
-    members, m, before = prepared(scene)
+    members, m, before = prepared(scene, big=30)
     old, new = members[1], scene.image()
     begin_slowly(m, old, new, speed="2M")
     load = Load(m.root)

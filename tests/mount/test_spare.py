@@ -64,7 +64,7 @@ def replace_by_a_spare(scene):
 def remove_cancels(scene):
     """Once for the replace, and once for the spare; who waits is told."""
     recorder = Recorder(scene.dir)
-    members, m, before = prepared(scene, options=["-o", f"commit=1,alert={recorder.path}"])
+    members, m, before = prepared(scene, big=30, options=["-o", f"commit=1,alert={recorder.path}"])
     old, new = members[1], scene.image()
     begin_slowly(m, old, new)
     number = entry(m, new)["index"] + 1
