@@ -92,6 +92,8 @@ int array_open(struct probe *probe, const struct array_auth *auth, const struct 
 	struct array **ret_array, struct fail *fail);
 /* Closes all disks.  No flush: what must be durable was flushed by the caller's commit. */
 void array_close(struct array *array);
+/* Was this device given at open, with a label of the array, and is no member of it (any more)? */
+bool array_left_out(const struct array *array, const char *path);
 
 /* The chosen root record as it was read (its body is for the caller to open). */
 const uint8_t *array_root_record(const struct array *array);

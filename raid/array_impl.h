@@ -70,6 +70,8 @@ struct array {
 	pthread_mutex_t mutex;
 	_Atomic unsigned member_count;
 	struct member members[MEMBERS_MAX];
+	unsigned left_out_count;
+	char *left_out[MEMBERS_MAX];         /* paths of devices that are no members any more */
 	unsigned retired_count;              /* protected by mutex, like retired[] */
 	struct disk *retired[RETIRED_MAX];
 	struct disk *removed;                /* of these, the one that is still to be let go; protected by mutex, like the next */

@@ -55,6 +55,8 @@ void array_close(struct array *array)
 		disk_close(atomic_load(&array->members[i].disk));
 	for (unsigned i = 0; i < array->retired_count; i++)
 		disk_close(array->retired[i]);
+	for (unsigned i = 0; i < array->left_out_count; i++)
+		free(array->left_out[i]);
 	config_free(array->config);
 	while (array->former) {
 		struct former_config *former = array->former;
@@ -70,6 +72,14 @@ const uint8_t *array_root_record(const struct array *array) { return array->reco
 const struct root_header *array_root_header(const struct array *array) { return &array->header; }
 const struct config *array_config(const struct array *array) { return array->config; }
 const struct label *array_label(const struct array *array) { return &array->label; }
+bool array_left_out(const struct array *array, const char *path)
+{
+	for (unsigned i = 0; i < array->left_out_count; i++)
+		if (array->left_out[i] && !strcmp(array->left_out[i], path))
+			return true;
+	return false;
+}
+
 bool array_read_only(const struct array *array) { return atomic_load(&array->read_only); }
 struct mount_id array_mount(const struct array *array) { return array->mount; }
 
@@ -439,6 +449,9 @@ static int build(struct opening *o, struct array **ret_array)
 	array->config = o->config;
 	o->config = NULL;
 	open_job(o, array);
+	for (unsigned i = 0; i < o->count; i++)
+		if (o->candidates[i].labelled && o->candidates[i].index < 0)
+			array->left_out[array->left_out_count++] = strdup(path_of(&o->candidates[i]));
 	*ret_array = array;
 	return 0;
 }

@@ -425,7 +425,7 @@ static void check_given(struct fsck *fsck, struct fs *fs, struct fsck_result *re
 			array_member_status(array, k, &status);
 			used = used || !strcmp(status.name, fsck->members.paths[i]);
 		}
-		if (used || access(fsck->members.paths[i], F_OK) < 0)
+		if (used || access(fsck->members.paths[i], F_OK) < 0 || array_left_out(array, fsck->members.paths[i]))
 			continue;
 		char text[PATH_MAX + 64];
 		snprintf(text, sizeof text, "%s: cannot be used as a member.", fsck->members.paths[i]);

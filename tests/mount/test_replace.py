@@ -161,6 +161,7 @@ def replace_one_that_is_out(scene):
     m = Mount(scene, members + [old], *OPTIONS)
     check_equal([m.status()["state"], paths(m)], ["healthy", sorted(members)], "it is left out")
     m.umount()
+    fsck_clean(scene, members + [old])
     rebuild("erase", "--force", old)
     whole_without_each(scene, members, before)
 
