@@ -117,16 +117,17 @@ static bool readable(struct log_chain *c, unsigned member)
 	return see(c, member, c->at_bytes, le32_get(header.length_bytes));
 }
 
-/* Members that could have been mirrors of the record looked for, and where it cannot be read.  What was made again without a key
+/* Members that could have been mirrors of the record looked for (spares cannot), and where it cannot be read.  What was made again without a key
  * since then can be read, and has lost it all the same. */
 static unsigned unreadable(struct log_chain *c)
 {
 	const struct root_header *root = array_root_header(c->fs->array);
+	uint32_t needed = config_needed(c->fs->config);
 	unsigned count = 0;
 	if (c->at_bytes >= array_log_bytes(c->fs->array))
 		return 0;
 	for (unsigned i = 0; i < array_member_count(c->fs->array); i++)
-		count += root->members[i].state == MEMBER_IN_SYNC && ((array_keyless(c->fs->array) >> i & 1) || !readable(c, i));
+		count += (needed >> i & 1) && root->members[i].state == MEMBER_IN_SYNC && ((array_keyless(c->fs->array) >> i & 1) || !readable(c, i));
 	return count;
 }
 

@@ -51,6 +51,7 @@ static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsign
 	int r = begin(fs, fail);
 	if (r == 0) {
 		r = can_write(fs, fail);
+		SCOPED_LOCK(&fs->step_lock);
 		if (r == 0 && blank)
 			r = array_prepare(fs->array, disk, force, fail);
 		if (r >= 0)
@@ -87,6 +88,7 @@ int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail)
 	int r = begin(fs, fail);
 	if (r < 0)
 		return r;
+	SCOPED_LOCK(&fs->step_lock);
 	if (member >= array_member_count(fs->array))
 		r = -ENOENT;
 	if (r == 0)

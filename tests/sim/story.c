@@ -53,6 +53,23 @@ int story_write_files(struct story *story, unsigned count)
 	return r < 0 ? r : story_sync(story);
 }
 
+int story_write_fsync(struct story *story)
+{
+	struct fs_attr attr;
+	char name[16];
+	int r = story->synced < story->written ? story_sync(story) : 0;
+	name_of(story->written, name);
+	if (r == 0)
+		r = story_write_file(story);
+	if (r == 0)
+		r = fs_lookup(story->sim->fs, OBJECT_ROOT, name, &attr);
+	if (r == 0)
+		r = fs_fsync(story->sim->fs, attr.ino, false);
+	if (r == 0)
+		story->synced = story->written;
+	return r;
+}
+
 void story_forget(struct story *story)
 {
 	for (unsigned i = story->synced; i <= story->written; i++) {

@@ -15,6 +15,8 @@ int story_write_file(struct story *story);
 int story_sync(struct story *story);
 /* Writes `count` files, and then syncs. */
 int story_write_files(struct story *story, unsigned count);
+/* Writes a file and waits for it alone (fsync), after all that was written before. */
+int story_write_fsync(struct story *story);
 /* After a cut: files that were not synced are unlinked if they are there, to be written again. */
 void story_forget(struct story *story);
 /* Are the first `count` files there, with what was written? */

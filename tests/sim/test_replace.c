@@ -108,7 +108,7 @@ static void play(struct story *run, enum kind kind)
 	int r = kind == SERVING ? replace_old(run->sim) : 0;
 	for (unsigned i = 0; i < 300 && r == 0 && !replaced(run->sim); i++) {
 		r = fs_work(run->sim->fs);
-		r = r < 0 ? r : i % 2 == 0 && i < 16 ? story_write_files(run, 1) : 0;
+		r = r < 0 || i >= 16 ? r : i % 2 == 0 ? story_write_files(run, 1) : story_write_fsync(run);
 		simfs_sleep(run->sim, 5 * SECOND_NS);
 	}
 	if (r == 0)
@@ -174,6 +174,7 @@ static void after_cut(const struct story *run, enum kind kind, enum simcut_polic
 		memset(sim->events, 0, sizeof sim->events);      /* without power nothing could be read */
 		leave_out(sim, absent[way], absent[way]);
 		REQUIRE(simfs_open(sim) == 0);
+		CHECK(!fs_read_only(sim->fs));
 		CHECK(story_is_there(sim->fs, run->synced));
 		if (absent[way] == 63) {
 			go_on(sim, kind);
@@ -475,6 +476,7 @@ static void open_again(struct history *h)
 	if (r < 0)
 		printf("open: %s\n", sim->fail.text);
 	REQUIRE(r == 0);
+	CHECK(!fs_read_only(sim->fs));
 	CHECK(story_is_there(sim->fs, h->run.synced));
 	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
 	story_forget(&h->run);
@@ -530,8 +532,10 @@ static void act(struct history *h)
 	struct simfs *sim = h->run.sim;
 	uint64_t what = draw(h, 20);
 	look(h);
-	if (what < 5)
+	if (what < 3)
 		story_write_files(&h->run, 1 + (unsigned)draw(h, 2));
+	else if (what < 5)
+		story_write_fsync(&h->run);
 	else if (what < 12) {
 		for (uint64_t i = draw(h, 6); i > 0 && !sim->world->cut; i--) {
 			fs_work(sim->fs);
