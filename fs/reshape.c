@@ -103,7 +103,7 @@ static void look(struct fs *fs, struct view *v)
 	v->voters = config_voters(v->config);
 	v->columns = config_with_columns(v->config);
 	v->needed = v->voters | v->columns;
-	for (unsigned m = 0; m < v->count; m++) {
+	for (unsigned m = 0; m < v->count && m < MEMBERS_MAX; m++) {
 		array_member_status(fs->array, m, &v->members[m]);
 		v->in_sync |= (uint32_t)(v->members[m].state == MEMBER_IN_SYNC) << m;
 		v->gaps |= (uint32_t)(v->members[m].state == MEMBER_IN_SYNC && v->members[m].gap.present) << m;
@@ -137,9 +137,7 @@ static int say_it_is_out(struct fs *fs)
 /* A replacement whose disk is gone takes nobody's place. If another spare can, it shall. */
 static bool in_vain(const struct view *v, const struct array_job *job)
 {
-	uint32_t spares = 0;
-	for (unsigned m = 0; m < v->count; m++)
-		spares |= (uint32_t)(v->config->members[m].role == MEMBER_SPARE) << m;
+	uint32_t spares = config_with_role(v->config, MEMBER_SPARE);
 	return (job->targets & v->out_for_good) && (job->sources & v->out_for_good) && (spares & v->settled);
 }
 
@@ -173,10 +171,7 @@ static int work_on_jobs(struct fs *fs, const struct view *v)
 /* Members that were replaced before they voted. */
 static uint32_t left_over(const struct view *v)
 {
-	uint32_t mask = 0;
-	for (unsigned m = 0; m < v->count; m++)
-		mask |= (uint32_t)(v->config->members[m].role == MEMBER_REPLACEMENT) << m;
-	return mask & ~v->columns;
+	return config_with_role(v->config, MEMBER_REPLACEMENT) & ~v->columns;
 }
 
 static int remove_member(struct fs *fs, const struct view *v, unsigned member)

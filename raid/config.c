@@ -423,12 +423,12 @@ const struct column_job *config_job(const struct config *config, uint32_t band)
 
 /* ---- Sets of members ---- */
 
-uint32_t config_voters(const struct config *config)
+uint32_t config_with_role(const struct config *config, enum member_role role)
 {
 	uint32_t mask = 0;
 
-	for (unsigned i = 0; i < config->member_count; i++)
-		mask |= (uint32_t)(config->members[i].role == MEMBER_VOTER) << i;
+	for (unsigned i = 0; i < config->member_count && i < MEMBERS_MAX; i++)
+		mask |= (uint32_t)(config->members[i].role == role) << i;
 	return mask;
 }
 

@@ -74,7 +74,8 @@ const struct band *config_band(const struct config *config, uint32_t id);
 const struct column_job *config_job(const struct config *config, uint32_t band);
 
 /* Sets of members, bit by index. */
-uint32_t config_voters(const struct config *config);
+uint32_t config_with_role(const struct config *config, enum member_role role);
+static inline uint32_t config_voters(const struct config *config) { return config_with_role(config, MEMBER_VOTER); }
 uint32_t config_with_columns(const struct config *config);
 uint32_t config_job_sources(const struct config *config);
 uint32_t config_job_targets(const struct config *config);

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""How fast a rebuild, a replace and a scrub are: beside members that are just read, XORed and written, and beside a user.
+
+  meson compile -C build && R5_TEST_DIR=/dev/shm PATH=$PWD/build/tools:$PATH tests/bench/rebuild.py [ROUNDS]
+
+Four members on loop devices, nearly full, in rounds of alternation:
+  plain     raid5cryptfs-rebuild keyless: the other members read side by side, XOR, one written, and nothing verified
+  add       raid5cryptfs-rebuild add --wait: what is in use, verified, on a mounted array
+  replace   raid5cryptfs-rebuild replace --wait: the same, while the old one serves
+  scrub     raid5cryptfs-scrub start --wait: all members read and verified
+  user      a stream read past the kernel's cache, alone and while `add` runs
+Rates are of one member's bytes in use (plain: of all of its rows).  Not a test, needs root; only ratios within one run count."""
+import mmap
+import os
+import statistics
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mount"))
+from lib import Scene, need_root, run
+
+MIB = 1 << 20
+MEMBERS, MEMBER_BYTES, FILL_BYTES = 4, 1024 * MIB, 2200 * MIB
+
+
+def fill(root):
+    block = os.urandom(MIB)
+    with open(root + "/data", "wb") as f:
+        for _ in range(FILL_BYTES // MIB):
+            f.write(block)
+    os.sync()
+
+
+def seconds_of(*command):
+    begin = time.monotonic()
+    run(*command)
+    return time.monotonic() - begin
+
+
+def used_bytes(root):
+    """Of one member."""
+    space = os.statvfs(root)
+    return (space.f_blocks - space.f_bfree) * space.f_frsize / (MEMBERS - 1)
+
+
+def healthy(root):
+    return run("raid5cryptfs-status", root, code=None).code == 0
+
+
+def read_rate(path, stop):
+    """Bytes a second, of direct reads round and round until stop."""
+    fd, buf = os.open(path, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, MIB)
+    begin, total, at = time.monotonic(), 0, 0
+    while not stop():
+        n = os.preadv(fd, [buf], at)
+        at = at + n if n else 0
+        total += n
+    os.close(fd)
+    return total / (time.monotonic() - begin)
+
+
+def read_meanwhile(root):
+    """While a rebuild goes on."""
+    ended = threading.Event()
+
+    def watch():
+        while not healthy(root):
+            time.sleep(0.2)
+        ended.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rate = read_rate(root + "/data", ended.is_set)
+    watcher.join()
+    return rate
+
+
+def one_round(scene, members, spare, figures):
+    """Ends with the same members, of which the last is on the disk that was spare."""
+    root = scene.mountpoint()
+    scene.mount(members[:-1])
+    used = used_bytes(root)
+    figures["add"].append(used / seconds_of("raid5cryptfs-rebuild", "add", "--wait", "--force", root, spare))
+    figures["scrub"].append(used / seconds_of("raid5cryptfs-scrub", "start", "--wait", root))
+    until = time.monotonic() + 3
+    figures["user alone"].append(read_rate(root + "/data", lambda: time.monotonic() > until))
+    figures["replace"].append(used / seconds_of("raid5cryptfs-rebuild", "replace", "--wait", "--force", root, spare, members[-1]))
+    run("raid5cryptfs-rebuild", "fail", root, members[-1])
+    run("raid5cryptfs-rebuild", "add", "--force", root, spare)
+    figures["user meanwhile"].append(read_meanwhile(root))
+    scene.umount()
+    rows = MEMBER_BYTES - 9 * MIB - (MEMBER_BYTES >> 6)      # but for label, ring and log
+    figures["plain"].append(rows / seconds_of("raid5cryptfs-rebuild", "keyless", "--force", members[-1], *members[:-1]))
+
+
+def measure(rounds):
+    figures = {name: [] for name in ["plain", "add", "replace", "scrub", "user alone", "user meanwhile"]}
+    with Scene() as scene:
+        members = [scene.loop(scene.image(MEMBER_BYTES)) for _ in range(MEMBERS)]
+        spare = scene.loop(scene.image(MEMBER_BYTES))
+        scene.mkfs(members)
+        scene.mount(members)
+        fill(scene.path("mnt"))
+        scene.umount()
+        for _ in range(rounds):
+            one_round(scene, members, spare, figures)
+    return figures
+
+
+def main():
+    need_root()
+    figures = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    median = {name: statistics.median(rates) for name, rates in figures.items()}
+    for name, rates in figures.items():
+        print(f"{name:16} {median[name] / MIB:8.0f} MiB/s  ({min(rates) / MIB:.0f} to {max(rates) / MIB:.0f})")
+    for name in ["add", "replace", "scrub"]:
+        print(f"{name} / plain: {median[name] / median['plain']:.2f}")
+    print(f"user meanwhile / alone: {median['user meanwhile'] / median['user alone']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
