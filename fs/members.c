@@ -9,6 +9,7 @@
 
 #include "fs/core.h"
 #include "fs/reshape.h"
+#include "fs/threads.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,6 +30,7 @@ static void end(struct fs *fs)
 {
 	SCOPED_LOCK(&fs->lock);
 	fs->changing_members = false;
+	threads_wake_work(fs);
 }
 
 /* Its new state belongs into a root, and the work thread takes it from there. */
@@ -37,6 +39,7 @@ static void taken(struct fs *fs, unsigned member)
 	SCOPED_LOCK(&fs->lock);
 	fs->retries[member] = (struct retry){ 0 };
 	txn_mark_dirty(fs);
+	threads_wake_work(fs);
 }
 
 static int can_write(struct fs *fs, struct fail *fail)

@@ -12,6 +12,7 @@
 #include "fs/checkimpl.h"
 #include "fs/rowrun.h"
 #include "fs/rowwalk.h"
+#include "fs/threads.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -186,6 +187,7 @@ int fs_scrub(struct fs *fs, enum scrub_action action, struct fail *fail)
 		*s = (struct scrub_status){ .state = SCRUB_RUNNING, .began_ns = env_now_ns(fs->env) };
 		fs->scrub_begun = false;
 		fs->scrub_position = 0;
+		threads_wake_work(fs);
 	} else if (action == SCRUB_STOP) {
 		s->state = SCRUB_STOPPED;
 		s->ended_ns = env_now_ns(fs->env);

@@ -25,6 +25,7 @@
 struct threads {
 	pthread_t commit, flush, work;
 	bool have_commit, have_flush, have_work;
+	bool work_wanted;                /* something came up since the work thread last looked */
 	pthread_cond_t wake_work;
 };
 
@@ -150,18 +151,27 @@ static void *work_main(void *arg)
 	inode_reap_orphans(fs);
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->stopping) {
+		fs->threads->work_wanted = false;
 		pthread_mutex_unlock(&fs->lock);
 		unsigned rest_ms = work_once(fs);
 		pthread_mutex_lock(&fs->lock);
 		if (fs->stopping)
 			break;
-		if (rest_ms > 0) {
+		if (rest_ms > 0 && !fs->threads->work_wanted) {
 			struct timespec until = in_ms(rest_ms);
 			pthread_cond_timedwait(&fs->threads->wake_work, &fs->lock, &until);
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
 	return NULL;
+}
+
+void threads_wake_work(struct fs *fs)
+{
+	if (!fs->threads)
+		return;
+	fs->threads->work_wanted = true;
+	pthread_cond_signal(&fs->threads->wake_work);
 }
 
 int fs_start(struct fs *fs)

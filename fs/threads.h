@@ -5,5 +5,7 @@
 #include "fs/core.h"
 
 void threads_stop(struct fs *fs);
+/* There is something for the work thread to do: it looks now, and not only after its interval.  Lock held. */
+void threads_wake_work(struct fs *fs);
 
 #endif
