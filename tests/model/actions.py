@@ -2,7 +2,7 @@
 import itertools
 
 import rules
-from history import END, apply, copy_source, may_lose, takers, wrong_columns
+from history import apply, copy_source, may_lose, takers, wrong_columns
 from members import *
 from rules import on
 
@@ -23,14 +23,14 @@ def subsets(members):
 def may_rebuild(w, m):
     config = w.acked.config
     others = [(x, d.root) for x, d in enumerate(w.disks) if x != m and config.roles[x] != UNUSED]
-    if not may_lose(w, [m]) or w.rolled not in (None, m) or not (holds_columns(config, m) or rules.job_target(config) == m):
+    if not may_lose(w, [m]) or w.rolled not in (None, m) or not (holds_columns(config, m) or m in targets(config)):
         return False
     newest = max((r for _, r in others if r), key=lambda r: (r.term, r.generation))
     if on("rebuild_level") and any(r != newest for _, r in others):
         return False
     if on("rebuild_gap") and any(newest.states[x] != (IN, None) for x, _ in others):
         return False
-    return not on("rebuild_job") or rules.job_target(newest.config) != m
+    return not on("rebuild_job") or m not in targets(newest.config)
 
 
 def absences(w):
@@ -82,13 +82,28 @@ def row_options(live):
             yield "free", a
 
 
+def lists(w):
+    """All lists of jobs that may begin: at most one for each band."""
+    m, config = w.mount, w.mount.root.config
+    free = [x for x in range(len(config.roles)) if m.states[x][0] == IN and free_granule(config, x) is not None]
+    jobs = [[()] + [((b, c, x),) for c in range(len(config.columns[b])) for x in free if column_of(config, b, x) is None]
+            for b in range(len(config.columns))]
+    for choice in itertools.product(*jobs) if not config.jobs else ():
+        if any(choice):
+            yield "job", sum(choice, ())
+
+
+def may_step(w):
+    return w.budget.steps > 0 and (not on("rebuild_step") or all(w.disks[x].whole for x in takers(w.mount)))
+
+
 def steps(w):
     m, config = w.mount, w.mount.root.config
-    if w.budget.steps <= 0:
+    if not may_step(w):
         return
     n = range(len(config.roles))
     candidates = [("spare", x) for x in n if x in m.present] + [("cancel",), ("finish",)]
-    candidates += [("job", b, c, x) for b in range(BANDS) for c in range(len(config.columns[b])) for x in n]
+    candidates += lists(w)
     candidates += [("vote", x) for x in n] + [("unvote", x) for x in n]
     candidates += [("exchange", x, y) for x in n for y in n]
     for step in candidates:
@@ -99,10 +114,11 @@ def steps(w):
 def commit_actions(w):
     m = w.mount
     working = takers(m)
+    failing = [x for x in working if may_lose(w, [x])] if w.budget.faults > 0 else ()
     for step in itertools.chain([None], steps(w)):
         for rows in row_options(m.root.live):
-            if step and rows[0] == "free":
-                continue
+            if step and (rows[0] == "free" or (step[0] == "job" and len(step[1]) > 1 and rows[2:] != (None,) and rows != ("none",))):
+                continue                     # enough, and too many otherwise
             yield "commit", rows, step, ("all",), None
             if rows[0] == "write":
                 yield "commit", rows, step, ("rows",), None
@@ -117,11 +133,9 @@ def commit_actions(w):
                 yield "commit", rows, step, ("torn slots", tuple(working)), None
                 if not on("config_first"):
                     yield "commit", rows, step, ("root without slots",), None
-            if w.budget.faults > 0:
-                for x in working:
-                    if may_lose(w, [x]):
-                        yield "commit", rows, step, ("all",), (x, False)
-                        yield "commit", rows, step, ("all",), (x, True)
+            for x in failing:
+                yield "commit", rows, step, ("all",), (x, False)
+                yield "commit", rows, step, ("all",), (x, True)
 
 
 def member_actions(w):
@@ -137,7 +151,7 @@ def member_actions(w):
         elif w.budget.faults > 0 and (may_lose(w, [x]) or "reckless" in detail):
             yield "fail", x
         if x in m.present and gap and state in (IN, FILLING):
-            bands = [b for b in range(BANDS) if column_of(config, b, x) is not None]
+            bands = [b for b in range(len(config.columns)) if column_of(config, b, x) is not None]
             others = {y for b in bands for y, _ in config.columns[b]} - {x}
             if gap[2] < END and all(m.states[y][0] == IN or (state == FILLING and m.states[y][0] == FILLING) for y in others):
                 yield "fill", x
@@ -145,17 +159,21 @@ def member_actions(w):
                 yield "close", x
 
 
+def background_actions(w):
+    yield from member_actions(w)
+    if w.mount.root.config.jobs and w.mount.job < END and copy_source(w):
+        yield ("copy",)
+    if w.mount.late:
+        yield ("flush",)
+
+
 def mounted_actions(w):
-    m, config = w.mount, w.mount.root.config
+    m = w.mount
     if m.commits < w.budget.commits:
         yield from commit_actions(w)
-    yield from member_actions(w)
-    if config.jobs and m.job < END and m.states[config.jobs[0][2]][0] in (IN, FILLING) and copy_source(w):
-        yield ("copy",)
-    if m.late:
-        yield ("flush",)
+    yield from background_actions(w)
     if w.budget.logs > 0 and not m.replay and w.acked_log != m.root.log:
-        mirrors = [x for x in takers(m) if m.states[x][0] == IN and (x in voters(config) or not on("log_voters"))]
+        mirrors = [x for x in takers(m) if m.states[x][0] == IN and (x in voters(m.root.config) or not on("log_voters"))]
         for pair in itertools.combinations(mirrors, 2):
             yield "log", pair, None
             for x in pair:
@@ -190,12 +208,12 @@ def next_of_recovery(w):
     """What an array does by itself, and its owner to the end, when no more faults come."""
     if not w.mount:
         return "mount", (), ("all",), None
-    todo = [a for a in actions(w) if a[0] in ("return", "fill", "close", "copy", "flush")]
+    todo = [a for a in background_actions(w) if a[0] in ("return", "fill", "close", "copy", "flush")]
     if todo:
         return todo[0]
-    m = w.mount
-    for step in steps(w):
-        if step[0] in ("finish", "vote", "unvote"):
+    m, n = w.mount, range(len(w.disks))
+    for step in [("finish",)] + [("vote", x) for x in n] + [("unvote", x) for x in n]:
+        if may_step(w) and rules.next_config(m.root, m.states, m.job, step):
             return "commit", ("none",), step, ("all",), None
     if m.states != m.root.states or m.job != m.root.job or w.lost or not m.commits:
         return "commit", ("none",), None, ("all",), None

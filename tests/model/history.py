@@ -10,15 +10,13 @@ configuration of the last root that counted can do without all members at fault.
   - a mount is refused, or a member is called out of date or dropped without being at fault;
   - the chosen root does not descend from the last one that counted, or a logged record is lost;
   - two columns of a live row are missing or wrong;
-  - a unit is wrong, and the member is believed to have it (its gap, or the job's position, does not cover the row);
+  - a unit is wrong, and the member is believed to have it (its gap, or the jobs' position, does not cover the row);
   - a step leaves an array that can do without less than before;
   - with all members there and no more faults, it does not become whole (actions.settle).
 """
 import rules
 from members import *
 from rules import on
-
-END = BANDS * ROWS
 
 
 def takers(mount):
@@ -29,7 +27,7 @@ def takers(mount):
 
 def wrong_columns(w, root, address):
     ret = []
-    for c, (m, g) in enumerate(root.config.columns[address // ROWS]):
+    for c, (m, g) in enumerate(root.config.columns[band_of(address)]):
         if unit_at(w.disks[m], g, address) != right(root, address, c):
             ret.append(c)
     return ret
@@ -41,7 +39,7 @@ def check_rows(w):
     for a in addresses():
         if root.live[a] is None:
             continue
-        columns = root.config.columns[a // ROWS]
+        columns = root.config.columns[band_of(a)]
         wrong = wrong_columns(w, root, a)
         if len(set(wrong) | {c for c, (m, _) in enumerate(columns) if m not in mount.present}) > 1:
             raise Violation(f"row {a} is lost: wrong on {[columns[c][0] for c in wrong]}, present are {sorted(mount.present)}")
@@ -51,15 +49,16 @@ def check_rows(w):
             if m in mount.present and not covers(gap, root.live[a][0], a):
                 raise Violation(f"member {m} is believed to have row {a} (written {root.live[a][0]}), and has not: "
                                 f"its gap is {show_gap(gap)}")
-        if root.config.jobs:
-            band, c, m, g = root.config.jobs[0]
-            if m in mount.present and mount.states[m][0] in (IN, FILLING) and band == a // ROWS and a < mount.job \
+        for band, c, m, g in root.config.jobs:
+            if m in mount.present and mount.states[m][0] in (IN, FILLING) and band == band_of(a) and a < mount.job \
                     and unit_at(w.disks[m], g, a) != right(root, a, c):
-                raise Violation(f"the job has passed row {a}, and its target has it not")
+                raise Violation(f"the jobs have passed row {a}, and its target {m} has it not")
 
 
 def show_gap(gap):
-    return gap and f"({gap[0]}, {'open' if gap[1] == OPEN else gap[1]}] from address {gap[2]}"
+    if gap is None:
+        return None
+    return f"({gap[0]}, {'open' if gap[1] == OPEN else gap[1]}] from " + ("the end" if gap[2] == END else f"address {gap[2]}")
 
 
 # ---- Faults ----
@@ -185,7 +184,7 @@ def fail(w, m, flushed):
             return forget_faults(w)
         raise Violation(f"member {m} fails, and the array stops, though it need not")
     states = rules.put_out(mount.states, m, flushed)
-    job = 0 if rules.job_target(mount.root.config) == m and on("job_zero_out") else mount.job
+    job = 0 if m in rules.watched_targets(mount.root.config) and on("job_zero_out") else mount.job
     late = tuple(x for x in mount.late if x[0] != m)
     return spend(w, faults=1)._replace(lost=w.lost | {m}, mount=mount._replace(states=states, job=job, late=late))
 
@@ -206,11 +205,11 @@ def rows_of(root, rows, content):
 
 
 def write_row(w, working, address, configs, content):
-    """Both homes of a column, if it has two."""
-    band = address // ROWS
+    """Both homes of a column, if it has two.  In the commit that begins a job it has not: that row is copied later."""
+    band = band_of(address)
     homes = {(c, m, g) for c, (m, g) in enumerate(configs[0].columns[band])}
     if on("job_both_homes"):
-        homes |= {(c, m, g) for config in configs for b, c, m, g in config.jobs if b == band}
+        homes |= {(c, m, g) for b, c, m, g in configs[0].jobs[:None if on("job_both_any") else 1] if b == band}
     homes |= {(c, m, g) for c, (m, g) in enumerate(configs[-1].columns[band])}
     for c, m, g in sorted(homes):
         if m in working:
@@ -234,10 +233,11 @@ def commit(w, rows, step, how, fails):
         if on("config_first"):
             w = write_config(w, config, working)
         if step[0] == "finish" and not on("job_holds_old"):
-            band, column = root.config.jobs[0][:2]
-            old, granule = root.config.columns[band][column]
-            for r in range(ROWS):
-                w = write_unit(w, old, granule, band * ROWS + r, GARBAGE)
+            for band, column, _, _ in root.config.jobs:
+                old, granule = root.config.columns[band][column]
+                for a in addresses():
+                    if band_of(a) == band:
+                        w = write_unit(w, old, granule, a, GARBAGE)
     live, written = rows_of(root, rows, (generation, m.id))
     if written is not None:
         w = write_row(w, working, written, (root.config, config), GARBAGE)
@@ -263,6 +263,7 @@ def commit(w, rows, step, how, fails):
         if step and (not rules.can_drop(config, states, fails[0]) or not rules.counts(root.config, config, durable)):
             return forget_faults(spend(w, faults=1)._replace(lost=w.lost | {fails[0]}))
     w = acknowledge(w, new, True)
+    w = w._replace(disks=tuple(d._replace(whole=True) if x in durable else d for x, d in enumerate(w.disks)))
     if len(fatal(config, w.lost)) > len(fatal(root.config, w.lost)):
         raise Violation(f"with {sorted(w.lost)} at fault, this step makes more members such that one more loss would be too many")
     if fails:
@@ -281,54 +282,62 @@ def fill(w, m):
     mount, root = w.mount, w.mount.root
     frm, to, position = mount.states[m][1]
     todo = [a for a in addresses() if root.live[a] and covers((frm, to, position), root.live[a][0], a)
-            and column_of(root.config, a // ROWS, m) is not None]
+            and column_of(root.config, band_of(a), m) is not None]
     if todo:
         a = todo[0]
-        columns = root.config.columns[a // ROWS]
-        own = column_of(root.config, a // ROWS, m)
+        columns = root.config.columns[band_of(a)]
+        own = column_of(root.config, band_of(a), m)
         wrong = wrong_columns(w, root, a)
         if mount.states[m][0] == FILLING:
             wrong = [own] if others_right(w, a, own) else []
         if len(wrong) == 1 and columns[wrong[0]][0] in mount.present:
             x, g = columns[wrong[0]]
-            w = write_later(w, "position_flush", (x, g, a, right(root, a, wrong[0])))
+            w = write_later(w, on("position_flush"), (x, g, a, right(root, a, wrong[0])))
     position = todo[0] + 1 if len(todo) > 1 else END
     return w._replace(mount=w.mount._replace(states=put(mount.states, m, (mount.states[m][0], (frm, to, position)))))
 
 
-def write_later(w, rule, what):
-    if on(rule):
+def write_later(w, flushed, what):
+    if flushed:
         return write_unit(w, *what)
     return w._replace(mount=w.mount._replace(late=w.mount.late + (what,)))
 
 
 def copy_source(w):
-    """How the unit at the job's position can be had: the address and its content, None if it must wait; address END: all is copied."""
+    """How the unit at the jobs' position can be had: where it goes and its content, and the position after it; None if it must wait."""
     mount, root = w.mount, w.mount.root
-    band, c, target, g = root.config.jobs[0]
-    todo = [a for a in addresses() if a // ROWS == band and a >= mount.job and root.live[a]]
+    jobs = {b: (c, target, g) for b, c, target, g in root.config.jobs}
+    todo = [a for a in addresses() if band_of(a) in jobs and a >= mount.job and root.live[a]]
+    working = takers(mount)
+    if on("job_copy_any") and not all(m in working for m in targets(root.config)):
+        return None
     if not todo:
-        return END, None, END
+        return None, None, END
     a = todo[0]
     after = a + 1 if len(todo) > 1 else END
+    band = band_of(a)
+    c, target, g = jobs[band]
+    if target not in working:
+        return None
+    home = (target, g, a)
     m, old = root.config.columns[band][c]
     state, gap = mount.states[m]
     covered = covers(gap, root.live[a][0], a) and on("job_xor")
     if m in mount.present and (state in (IN, FILLING) or not on("job_xor")) and not covered:
-        return a, unit_at(w.disks[m], old, a), after
+        return home, unit_at(w.disks[m], old, a), after
     others = [x for i, (x, _) in enumerate(root.config.columns[band]) if i != c]
     if any(x not in mount.present or mount.states[x][0] == OUT for x in others):
         return None
     if on("job_xor_clean") and any(covers(mount.states[x][1], root.live[a][0], a) for x in others):
         return None
-    return a, right(root, a, c) if others_right(w, a, c) else GARBAGE, after
+    return home, right(root, a, c) if others_right(w, a, c) else GARBAGE, after
 
 
 def copy(w):
-    a, content, after = copy_source(w)
-    if a != END:
-        _, _, target, g = w.mount.root.config.jobs[0]
-        w = write_later(w, "job_flush", (target, g, a, content))
+    home, content, after = copy_source(w)
+    if home:
+        flushed = on("job_flush") and (on("job_flush_any") or home[0] == targets(w.mount.root.config)[0])
+        w = write_later(w, flushed, home + (content,))
     return w._replace(mount=w.mount._replace(job=after))
 
 
@@ -337,13 +346,13 @@ def rebuild(w, m):
     source = [d for x, d in enumerate(w.disks) if x != m and w.acked.config.roles[x] != UNUSED and d.root]
     source = max(source, key=lambda d: (d.root.term, d.root.generation))
     root = source.root
-    disk = Disk(root, source.promises, source.configs, (GARBAGE,) * END, None)
+    disk = Disk(root, source.promises, source.configs, (GARBAGE,) * len(source.units), None, False)
     if not on("rebuild_configs"):
         disk = disk._replace(promises=(0, 0), configs=(None, None))
     for a in addresses():
-        c = column_of(root.config, a // ROWS, m)
+        c = column_of(root.config, band_of(a), m)
         if c is not None and root.live[a] and not [x for x in wrong_columns(w, root, a) if x != c]:
-            disk = put_unit(disk, root.config.columns[a // ROWS][c][1], a, right(root, a, c))
+            disk = put_unit(disk, root.config.columns[band_of(a)][c][1], a, right(root, a, c))
     w = spend(w, rebuilds=1)._replace(disks=put(w.disks, m, disk), lost=w.lost | {m}, rolled=m if on("rebuild_log") else None)
     return forget_faults(w)
 

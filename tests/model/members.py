@@ -2,7 +2,7 @@
 
 Everything is a tuple, so a world is never changed, only replaced, and can be compared.
 
-An array has `BANDS` bands of `ROWS` rows over `COLUMNS` columns.  An address is band * ROWS + row.  Each member has as many
+An array has `shape.bands` bands of `shape.rows` rows over `COLUMNS` columns.  An address is band * rows + row.  Each member has as many
 granules as there are bands, and a granule holds one unit of each row.  A unit's content says which commit wrote it, for which
 band and column: so a stale, misplaced or torn one is never taken for the right one, as tags see to in truth.  There is no row
 of parity beside rows of data: any column of a row can be made from all the others, and any wrong one spoils what is made.
@@ -10,23 +10,26 @@ of parity beside rows of data: any column of a row can be made from all the othe
 import os
 from collections import namedtuple
 
-# One band with two rows, or (model.py --bands 2) two bands with one: either has two addresses.
+# If a scope does not say otherwise: one band with two rows, or (model.py --bands 2) two bands with one; either has two addresses.
 BANDS = int(os.environ.get("R5_MODEL_BANDS", "1"))
-ROWS, COLUMNS = 2 // BANDS, int(os.environ.get("R5_MODEL_COLUMNS", "3"))
+COLUMNS = int(os.environ.get("R5_MODEL_COLUMNS", "3"))
 GARBAGE = 0
 
 # States of a member (raid/ring.h) and roles (raid/config.h).
 NONE, IN, FILLING, OUT = 0, 1, 2, 3
 UNUSED, VOTER, SPARE, REPLACEMENT = 0, 1, 2, 3
 OPEN = 1 << 40                          # the `to` of a gap that is still growing
+END = 1 << 20                           # the position beyond the last row
 
-# A gap is (from, to, position).  `states`: by member (state, gap or None).  `job`: position of the running column job, or None.
+# A gap is (from, to, position).  `states`: by member (state, gap or None).  `job`: the one position of all column jobs, or None.
 # `live`: by address the commit (generation, mount) that wrote the row, or None.  `log`: names the first log record not contained.
 Root = namedtuple("Root", "term mount generation tree before config states job live log")
-# `columns`: by band, by column (member, granule).  `jobs`: (band, column, member, granule); at most one here.
+# `columns`: by band, by column (member, granule).  `jobs`: (band, column, member, granule), at most one for each band,
+# in the order of bands.
 Config = namedtuple("Config", "version roles columns jobs")
-# `promises` and `configs`: two slots each.  `units`: by granule * ROWS + row.  `log`: the log of which it holds the record.
-Disk = namedtuple("Disk", "root promises configs units log")
+# `promises` and `configs`: two slots each.  `units`: by granule * rows + row.  `log`: the log of which it holds the record.
+# `whole`: False from a keyless rebuild until a commit has completed the label.
+Disk = namedtuple("Disk", "root promises configs units log whole", defaults=(True,))
 # A running mount: `root` is its last durable one; `states` and `job` are what the next one will say.  `late`: written, but not flushed
 # (mutants only).  `replay`: log records wait for their commit.
 Mount = namedtuple("Mount", "id term present root states job late replay commits")
@@ -42,21 +45,30 @@ class Violation(Exception):
     pass
 
 
+class shape:
+    """Of the array that is looked at; each scope sets it."""
+    bands, rows = BANDS, 2 // BANDS
+
+
 def addresses():
-    return range(BANDS * ROWS)
+    return range(shape.bands * shape.rows)
+
+
+def band_of(address):
+    return address // shape.rows
 
 
 def right(root, address, column):
     """What the column's unit of a live row must be."""
-    return root.live[address] + (address // ROWS, column)
+    return root.live[address] + (band_of(address), column)
 
 
 def unit_at(disk, granule, address):
-    return disk.units[granule * ROWS + address % ROWS]
+    return disk.units[granule * shape.rows + address % shape.rows]
 
 
 def put_unit(disk, granule, address, content):
-    i = granule * ROWS + address % ROWS
+    i = granule * shape.rows + address % shape.rows
     return disk._replace(units=disk.units[:i] + (content,) + disk.units[i + 1:])
 
 
@@ -73,6 +85,11 @@ def column_of(config, band, member):
 
 def holds_columns(config, member):
     return any(m == member for band in config.columns for m, _ in band)
+
+
+def targets(config):
+    """Members that jobs bring a column to."""
+    return [m for _, _, m, _ in config.jobs]
 
 
 def voters(config):
@@ -95,26 +112,25 @@ def covers(gap, written, address):
 
 def free_granule(config, member):
     used = {g for band in config.columns for m, g in band if m == member} | {g for _, _, m, g in config.jobs if m == member}
-    return next((g for g in range(BANDS) if g not in used), None)
+    return next((g for g in range(shape.bands) if g not in used), None)
 
 
-def first_world(members, spares, unused, budget, width=COLUMNS):
-    """Made by mkfs: voters with a column each in every band (but for the last ones, if bands are narrower), spares, and disks that
-    are not in it yet."""
-    roles = (VOTER,) * COLUMNS + (SPARE,) * spares + (UNUSED,) * unused
-    columns = tuple(tuple((c, b) for c in range(width)) for b in range(BANDS))
+def first_world(layout, spares, unused, budget):
+    """Made by mkfs: voters, spares, and disks that are not in it yet; `layout`: by band the members that have its columns."""
+    roles = (VOTER,) * max(COLUMNS, 1 + max(max(band) for band in layout)) + (SPARE,) * spares + (UNUSED,) * unused
+    columns = tuple(tuple((m, sum(m in band for band in layout[:b])) for m in layout[b]) for b in range(len(layout)))
     config = Config(1, roles, columns, ())
     live = tuple((1, 0) if a == 0 else None for a in addresses())
     states = tuple((NONE if r == UNUSED else IN, None) for r in roles)
     root = Root(0, 0, 1, 1, 1, config, states, None, live, (0, 1))
     disks = []
     for m, role in enumerate(roles):
-        disk = Disk(root if role else None, (0, 0), (None, config if role else None), (GARBAGE,) * (BANDS * ROWS), None)
+        disk = Disk(root if role else None, (0, 0), (None, config if role else None), (GARBAGE,) * len(live), None)
         for a in addresses():
-            if m < width and live[a]:
-                disk = put_unit(disk, a // ROWS, a, right(root, a, m))
+            c = column_of(config, band_of(a), m)
+            if c is not None and live[a]:
+                disk = put_unit(disk, columns[band_of(a)][c][1], a, right(root, a, c))
         disks.append(disk)
-    assert len(disks) == members
     return World(tuple(disks), None, root, frozenset([root]), frozenset(), None, None, None, 0, budget)
 
 
@@ -172,7 +188,7 @@ def key(w):
     named = lambda ss: tuple((s, gap and (g[gap[0]], g[gap[1]], gap[2])) for s, gap in ss)
     config = lambda c: c and (v[c.version],) + c[1:]
     disk = lambda d: (index.get(d.root), tuple(t[p] for p in d.promises), tuple(config(c) for c in d.configs),
-                      tuple(u and u[:2] in life and (life[u[:2]], u[2:]) for u in d.units), logs.get(d.log))
+                      tuple(u and u[:2] in life and (life[u[:2]], u[2:]) for u in d.units), logs.get(d.log), d.whole)
     return hash((tuple((t[r.term], mount[r.mount], g[r.generation], g[r.tree], g[r.before], config(r.config), named(r.states), r.job,
                   tuple(x and life[x] for x in r.live), logs[r.log], r in w.good) for r in roots),
             tuple(disk(d) for d in disks), index[w.acked], w.lost, w.rolled, logs.get(w.acked_log), w.snapshot and w.snapshot[0],

@@ -13,7 +13,7 @@ shown.  Then each rule is taken away in turn, and a violation must be found, or 
 
   model.py                              all that, in less than a minute
   model.py --seconds 3600               go on, with new seeds
-  model.py --bands 2                    two bands of one row in place of one of two;  --columns 4: wider ones
+  model.py --bands 2                    two bands of one row in place of one of two, where a scope has no other;  --columns 4: wider ones
   model.py --scope job --states 300000  one scope, further
   model.py --without job_zero_level     shows what a rule is for
 
@@ -28,11 +28,17 @@ What it found against the design as it stood, and how the rules were changed (do
     works in one step would let two halves of the members go separate ways.
   - job_finish_others: moving a column off a member that works, while another is out, makes a third one such that its loss is too
     much; the one that is out may also be one that has columns and no vote yet.  So: the job waits before its last step.
+  - job_finish_band: jobs of a list have several sources.  One that is out and keeps a column in another band of the list makes the new
+    holder there one more that must not be lost.  So: per band, all that have a column after the step are settled.  And no others:
+    two dead, the old voter and a replacement with its columns, would keep the list that replaces them from ending for ever.
+  - job_copy_any: the position passed a band without live rows while its target was out; what was written there later, and is below
+    the position, was never copied.  So: it moves on only while all targets take writes.
   - drop_bands: a member that has columns and no vote was dropped with another of the band missing, and the commit counted.
   - log_voters: a log record had a spare as one of its mirrors, which is no loss to lose, and so one loss took it.
   - rebuild_log: a member made again without a key has no log records, so the array is whole only after the next commit.
+  - rebuild_step: that commit took a step too, and the member failed in it: at fault before and after, and one more member needed.
 
-Limits: at most one column job in a configuration, no growing by new bands, no key changes; a ring holds one root; rows are written
+Limits: at most two bands of two rows, no growing by new bands, no key changes; a ring holds one root; rows are written
 only by the commit that makes them live; the promise of the design is at most one member at fault, so beyond it ("reckless") only
 what was acknowledged is watched.
 """
@@ -56,14 +62,16 @@ def budget(**what):
 class Scope:
     """A part of all histories: what an array begins with, what it goes through before, and what may then happen."""
 
-    def __init__(self, name, spares, unused, prefix, limits, detail=(), width=members.COLUMNS):
-        self.width = width
+    def __init__(self, name, spares, unused, prefix, limits, detail=(), layout=None, rows=None):
+        self.layout = layout or (tuple(range(members.COLUMNS)),) * members.BANDS
+        self.rows = rows or members.shape.rows
         self.name, self.spares, self.unused, self.prefix, self.limits, self.detail = name, spares, unused, prefix, limits, set(detail)
 
     def start(self):
         actions.detail = self.detail
         many = budget(mounts=9, commits=99, faults=9, steps=9)
-        w = first_world(members.COLUMNS + self.spares + self.unused, self.spares, self.unused, many, self.width)
+        members.shape.bands, members.shape.rows = len(self.layout), self.rows
+        w = first_world(self.layout, self.spares, self.unused, many)
         for action in self.prefix:
             w = history.apply(w, action)
         if w.mount:
@@ -83,8 +91,15 @@ MOUNT = ("mount", ()) + OK
 WRITE = commit("write", 1, None)
 FAIL = [MOUNT, ("fail", 0), commit()]
 BACK = [("return", 0), ("fill", 0), ("close", 0), commit()]
-JOB = [commit(step=("job", 0, 0, N))]
-MOVE = [a for b in range(members.BANDS) for a in (commit(step=("job", b, 0, N)), ("copy",), commit(step=("finish",)))]
+JOB = [commit(step=("job", ((0, 0, N),)))]
+MOVE = [commit(step=("job", tuple((b, 0, N) for b in range(members.BANDS)))), ("copy",), commit(step=("finish",))]
+# Two bands, of which the first member has a column in the first only, and the last one in the second only.
+SHIFTED = (tuple(range(N)), tuple(range(1, N + 1)))
+S = N + 1                               # the index of the first spare beside them
+REPLACE = [commit(step=("job", ((0, 1, S), (1, 0, S))))]        # member 1, onto one member
+REMOVE = [commit(step=("job", ((0, 1, N), (1, 0, 0))))]         # member 1, onto free granules of two voters
+BALANCE = [commit(step=("job", ((0, 1, S), (1, 1, S + 1))))]    # a column of member 1 and one of member 2, onto two members
+SECOND = commit("write", 1, None)       # a row in the second band, if bands have one row
 SCOPES = {s.name: s for s in [
     Scope("choice", 0, 0, [], dict(mounts=4, faults=1, snapshots=1, logs=1), ["promises"]),
     Scope("gaps", 0, 0, FAIL, dict(mounts=2, commits=3, faults=2, snapshots=1)),
@@ -92,11 +107,18 @@ SCOPES = {s.name: s for s in [
     Scope("job", 1, 0, [MOUNT] + JOB, dict(mounts=2, faults=1, steps=1, snapshots=1)),
     Scope("degraded", 1, 0, FAIL + JOB, dict(mounts=2, faults=1, steps=1)),
     Scope("voters", 1, 0, [MOUNT] + MOVE, dict(mounts=2, faults=1, steps=2)),
-    Scope("reckless", 1, 0, [MOUNT] + MOVE, dict(mounts=4, faults=2, steps=2), ["reckless"], members.COLUMNS - 1),
+    Scope("reckless", 1, 0, [MOUNT] + MOVE, dict(mounts=4, faults=2, steps=2), ["reckless"],
+          (tuple(range(N - 1)),) * members.BANDS),
     Scope("exchange", 1, 0, FAIL + MOVE, dict(mounts=2, faults=1, steps=2)),
     Scope("reuse", 1, 0, FAIL + MOVE + [commit(step=("exchange", 0, N))] + BACK, dict(mounts=2, faults=1, steps=2, snapshots=1)),
     Scope("new", 0, 1, [MOUNT], dict(mounts=2, faults=1, steps=2), ["slots"]),
     Scope("rebuild", 1, 0, [MOUNT], dict(mounts=4, faults=2, steps=1, logs=1, rebuilds=2)),
+    Scope("replace", 1, 0, [MOUNT, SECOND] + REPLACE, dict(mounts=2, faults=1, steps=2, snapshots=1), (), SHIFTED, 1),
+    Scope("remove", 0, 0, [MOUNT, SECOND] + REMOVE, dict(mounts=2, faults=1, steps=2, snapshots=1), (), SHIFTED, 1),
+    Scope("balance", 2, 0, [MOUNT, SECOND] + BALANCE, dict(mounts=2, faults=1, steps=1, snapshots=1), (), SHIFTED, 1),
+    Scope("gone", 1, 0, [MOUNT, ("fail", 1), SECOND] + REPLACE, dict(mounts=2, faults=1, steps=3), (), SHIFTED, 1),
+    Scope("lists", 1, 0, [MOUNT, commit("write", 2, None)], dict(mounts=3, commits=4, faults=2, steps=3, snapshots=1, rebuilds=1), (),
+          SHIFTED, 2),
     Scope("all", 1, 0, [], dict(mounts=6, commits=6, faults=5, steps=5, snapshots=2, logs=2, rebuilds=1), ["promises", "slots", "pairs"]),
 ]}
 
@@ -123,14 +145,20 @@ MUTANTS = {
     "position_flush": ("filling", []),
     "fill_all": ("filling", []),
     "job_both_homes": ("job", []),
+    "job_both_any": ("balance", []),
+    "job_copy_any": ("balance", []),
     "job_flush": ("job", []),
+    "job_flush_any": ("balance", []),
     "job_finish_all": ("job", []),
     "job_finish_sync": ("job", [("fail", N), commit(), ("return", N)]),
+    "job_finish_any": ("balance", [("fail", S + 1), commit(), ("return", S + 1)]),
     "job_finish_others": ("job", []),
+    "job_finish_band": ("balance", []),
     "job_xor": ("job", []),
     "job_xor_clean": ("new", []),
     "job_zero_out": ("job", []),
     "job_zero_level": ("job", [("snapshot", N)]),
+    "job_zero_any": ("balance", [("snapshot", S + 1)]),
     "job_holds_old": ("job", []),
     "config_first": ("job", []),
     "config_hold": ("voters", [commit(step=("vote", N))[:3] + (("root", (0,)), None), ("mount", (), ("early",), None)]),
@@ -146,6 +174,8 @@ MUTANTS = {
     "rebuild_gap": ("rebuild", []),
     "rebuild_job": ("rebuild", JOB + [("copy",), commit(), ("cut",), ("rebuild", N)]),
     "rebuild_configs": ("rebuild", [("cut",)] + [a for m in (0, 1) for a in (("rebuild", m), MOUNT, commit(), ("cut",))]),
+    "rebuild_step": ("lists", REPLACE + [("cut",), ("rebuild", 0), MOUNT, ("copy",), ("copy",),
+                                         commit(step=("finish",))[:4] + ((0, False),)]),
     "rebuild_log": ("rebuild", []),
 }
 # Rules of which the model shows no need within what it promises to find.
@@ -176,12 +206,18 @@ def show_how(how, fails):
     return text
 
 
+def show_step(step):
+    if step[0] == "job":
+        return "jobs: " + ", ".join(f"column {c} of band {b} to member {m}" for b, c, m in step[1])
+    return " ".join(map(str, step))
+
+
 def show(action):
     kind, rest = action[0], action[1:]
     if kind == "mount":
         return "MOUNT" + (f" without {', '.join(map(str, rest[0]))}" if rest[0] else "") + show_how(*rest[1:])
     if kind == "commit":
-        step = f", step {' '.join(map(str, rest[1]))}" if rest[1] else ""
+        step = f", step {show_step(rest[1])}" if rest[1] else ""
         return f"  commit: {show_rows(rest[0])}{step}.{show_how(*rest[2:])}"
     if kind in ("snapshot", "older", "rebuild"):
         return {"snapshot": "  (member {} is as it will be again)", "older": "SILENTLY OLDER: member {}",

@@ -22,15 +22,21 @@ RULES = {
     "position_mount": "a mount that finds a member out of sync begins its gap at position 0",
     "position_flush": "a gap's position moves on only after a flush of that member",
     "fill_all": "a gap closes only when all rows in it were made anew",
-    "job_both_homes": "while a job runs, rows of its column are written to both homes",
-    "job_flush": "a job's position moves on only after a flush of the target",
-    "job_finish_all": "a job ends only when all rows were copied",
-    "job_finish_sync": "a job ends only when its target is settled: in sync without a gap, now and in the last root that counted",
-    "job_finish_others": "... and only while all that vote or have columns, but the column's old member, are settled",
+    "job_both_homes": "while jobs run, rows of their columns are written to both homes",
+    "job_both_any": "... of every job of the list, and not of the first only",
+    "job_copy_any": "the jobs' position moves on only while all targets take writes, and not that of the row only",
+    "job_flush": "the jobs' position moves on only after a flush of the target",
+    "job_flush_any": "... of every target that was written to, and not of the first only",
+    "job_finish_all": "jobs end only when all rows were copied",
+    "job_finish_sync": "jobs end only when their targets are settled: in sync without a gap, now and in the last root that counted",
+    "job_finish_any": "... every target, and not the first only",
+    "job_finish_others": "... and only while all others that have a column of these bands after it are settled",
+    "job_finish_band": "... those also that are sources in another band of the list",
     "job_xor": "a unit that is in a gap of its member is never copied, but made from the others",
     "job_xor_clean": "... and not from others one of which has the row in a gap: then the job waits",
-    "job_zero_out": "a target that goes out sets the job's position to 0",
-    "job_zero_level": "a mount that finds the target not level sets the job's position to 0",
+    "job_zero_out": "a target that goes out sets the jobs' position to 0",
+    "job_zero_level": "a mount that finds a target not level sets the jobs' position to 0",
+    "job_zero_any": "... any target, and not the first only",
     "job_holds_old": "the old home is untouched until the root that names the new one counts",
     "config_first": "a configuration is durable on all working members before a root names it",
     "config_hold": "the other slot is written only when a root that names the current version counts",
@@ -46,6 +52,7 @@ RULES = {
     "rebuild_gap": "... and none of them has a gap",
     "rebuild_job": "... and no job onto the missing member is open",
     "rebuild_configs": "... and makes both configuration slots and the promise again",
+    "rebuild_step": "the first commit after a keyless rebuild takes no step",
     "rebuild_log": "what was rebuilt without a key counts as lost until the next mount has committed",
 }
 off = set()
@@ -54,6 +61,11 @@ off = set()
 def on(rule):
     assert rule in RULES
     return rule not in off
+
+
+def watched_targets(config):
+    """The targets that, if they fail, take the jobs' position back to 0."""
+    return targets(config)[:None if on("job_zero_any") else 1]
 
 
 # ---- Choosing the root (raid/choose.c) ----
@@ -112,7 +124,7 @@ def opening_state(own, present, chosen, m, votes):
 
 
 def choose(disks, present):
-    """The root to mount, what the opening root shall say of each member and of the job, and why the mount is refused, or None."""
+    """The root to mount, what the opening root shall say of each member and of the jobs, and why the mount is refused, or None."""
     roots = [disks[m].root for m in present if disks[m].root]
     chosen = max(roots, key=lambda r: (r.term, r.generation))
     if any(r.term == chosen.term and r.mount != chosen.mount for r in roots):
@@ -120,11 +132,10 @@ def choose(disks, present):
     votes = voters(chosen.config)
     states = tuple(opening_state(disks[m].root, m in present, chosen, m, m in votes) for m in range(len(disks)))
     job = chosen.job
-    if chosen.config.jobs:
-        target = chosen.config.jobs[0][2]
-        if states[target][0] != IN:
+    for m in watched_targets(chosen.config):
+        if states[m][0] != IN:
             job = 0 if on("job_zero_out") else job
-        elif disks[target].root != chosen and on("job_zero_level"):
+        elif disks[m].root != chosen and on("job_zero_level"):
             job = 0
     missing = frozenset(m for m in range(len(disks)) if states[m][0] != IN)
     refused = None
@@ -165,12 +176,8 @@ def take_back(root, states, m):
 
 # ---- Steps of the configuration ----
 
-def job_target(config):
-    return config.jobs[0][2] if config.jobs else None
-
-
 def next_config(root, states, job, step):
-    """The configuration after a step, and the job's position in it; None if the step may not be taken now.
+    """The configuration after a step, and the jobs' position in it; None if the step may not be taken now.
 
     A member is settled if it is in sync and has no gap, now and in the last root that counted."""
     config, kind = root.config, step[0]
@@ -180,37 +187,43 @@ def next_config(root, states, job, step):
         m = step[1]
         return (config._replace(version=version, roles=put(roles, m, SPARE)), job) if roles[m] == UNUSED else None
     if kind == "job":
-        band, column, m = step[1:]
-        granule = free_granule(config, m)
-        if config.jobs or granule is None or roles[m] == UNUSED or now[m] != IN or column_of(config, band, m) is not None:
+        if config.jobs:
             return None
-        if roles[m] == SPARE:
-            roles = put(roles, m, REPLACEMENT)
-        return Config(version, roles, config.columns, ((band, column, m, granule),)), 0
+        for band, column, m in step[1]:
+            granule = free_granule(config, m)
+            if granule is None or roles[m] == UNUSED or now[m] != IN or column_of(config, band, m) is not None:
+                return None
+            if roles[m] == SPARE:
+                roles = put(roles, m, REPLACEMENT)
+            config = config._replace(jobs=config.jobs + ((band, column, m, granule),))
+        return config._replace(version=version, roles=roles), 0
     if kind == "cancel":
         if not config.jobs:
             return None
-        m = job_target(config)
-        if roles[m] == REPLACEMENT and not holds_columns(config, m):
-            roles = put(roles, m, SPARE)
+        for m in targets(config):
+            if roles[m] == REPLACEMENT and not holds_columns(config, m):
+                roles = put(roles, m, SPARE)
         return Config(version, roles, config.columns, ()), None
     if kind == "finish":
-        if not config.jobs or (on("job_finish_all") and job < BANDS * ROWS):
+        if not config.jobs or (on("job_finish_all") and job < END) or any(now[m] not in (IN, FILLING) for m in targets(config)):
             return None
-        band, column, m, granule = config.jobs[0]
-        if now[m] not in (IN, FILLING) or (on("job_finish_sync") and not settled(m)):
+        if on("job_finish_sync") and not all(settled(m) for m in targets(config)[:None if on("job_finish_any") else 1]):
             return None
-        source = config.columns[band][column][0]
-        if on("job_finish_others") and not all(settled(x) for x in needed(config) - {source}):
+        stay = {m for band, column, _, _ in config.jobs for c, (m, _) in enumerate(config.columns[band]) if c != column}
+        if not on("job_finish_band"):
+            stay -= {config.columns[band][column][0] for band, column, _, _ in config.jobs}
+        if on("job_finish_others") and not all(settled(m) for m in stay):
             return None
-        columns = put(config.columns, band, put(config.columns[band], column, (m, granule)))
+        columns = config.columns
+        for band, column, m, granule in config.jobs:
+            columns = put(columns, band, put(columns[band], column, (m, granule)))
         return Config(version, roles, columns, ()), None
     if kind == "vote":
         m = step[1]
         if roles[m] not in (REPLACEMENT, SPARE) or not holds_columns(config, m):
             if on("voter_complete") or roles[m] != REPLACEMENT:
                 return None
-        if on("voter_complete") and (not settled(m) or job_target(config) == m):
+        if on("voter_complete") and (not settled(m) or m in targets(config)):
             return None
         if on("voter_add_sync") and not all(settled(x) for x in needed(config)):
             return None
@@ -224,7 +237,7 @@ def next_config(root, states, job, step):
         old, new = step[1:]
         if roles[old] != VOTER or roles[new] != REPLACEMENT or (on("voter_columns") and holds_columns(config, old)):
             return None
-        if on("voter_complete") and (not settled(new) or job_target(config) == new or not holds_columns(config, new)):
+        if on("voter_complete") and (not settled(new) or new in targets(config) or not holds_columns(config, new)):
             return None
         if on("voter_exchange_out") and (root.states[old][0] != OUT or now[old] != OUT):
             return None
