@@ -138,6 +138,11 @@ def commit_actions(w):
                 yield "commit", rows, step, ("all",), (x, True)
 
 
+def caught_up(mount):
+    """A gap has closed, and no root that counts says so yet."""
+    return any(now[0] == IN and named[0] in (FILLING, OUT) for now, named in zip(mount.states, mount.root.states))
+
+
 def member_actions(w):
     m, config = w.mount, w.mount.root.config
     for x in range(len(w.disks)):
@@ -148,7 +153,7 @@ def member_actions(w):
             yield "plug", x
         elif state == OUT:
             yield "return", x
-        elif w.budget.faults > 0 and (may_lose(w, [x]) or "reckless" in detail):
+        elif w.budget.faults > 0 and (may_lose(w, [x]) or ("reckless" in detail and not caught_up(m))):
             yield "fail", x
         if x in m.present and gap and state in (IN, FILLING):
             bands = [b for b in range(len(config.columns)) if column_of(config, b, x) is not None]

@@ -38,9 +38,10 @@ What it found against the design as it stood, and how the rules were changed (do
   - rebuild_log: a member made again without a key has no log records, so the array is whole only after the next commit.
   - rebuild_step: that commit took a step too, and the member failed in it: at fault before and after, and one more member needed.
 
-Limits: at most two bands of two rows, no growing by new bands, no key changes; a ring holds one root; rows are written
-only by the commit that makes them live; the promise of the design is at most one member at fault, so beyond it ("reckless") only
-what was acknowledged is watched.
+Limits: at most two bands of two rows, no growing by new bands, no key changes; a ring holds one root; rows are written only by the
+commit that makes them live; the promise of the design is at most one member at fault, so beyond it ("reckless") only what was
+acknowledged is watched.  Known and left out there: a member fails when another has caught up and no root says so yet, and the power
+fails in the next root, which is on one member only: it has both out, and the array is refused, though all are there.
 """
 import argparse
 import os
