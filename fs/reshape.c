@@ -2,7 +2,7 @@
  * members' states alone, so it goes on after a cut or at the next mount:
  *
  *   jobs, not all copied            copy (jobs.c)
- *   jobs, all copied                their end, once the targets and all needed members but a source are settled (J7)
+ *   jobs, all copied                their end, once all who will have columns of their bands are settled (J7)
  *   a replacement with columns      votes (V2), or takes the vote of a voter without columns that is out (V4)
  *   a voter without columns         is a member no more (V3), nor is one that was replaced before it voted
  *   a member that is out, a spare   jobs for all of its columns onto the spare
@@ -113,8 +113,6 @@ static void look(struct fs *fs, struct view *v)
 	}
 }
 
-static bool at_most_one(uint32_t mask) { return !(mask & (mask - 1)); }
-
 static unsigned first_of(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
 
 static int step_or_later(struct fs *fs, struct config *next)
@@ -132,33 +130,80 @@ static int say_it_is_out(struct fs *fs)
 	return fs_sync(fs) < 0 ? -EIO : 1;
 }
 
+/* ---- Members that are lost, and who could stand in ---- */
+
+static void note_out(struct fs *fs, const struct view *v)
+{
+	int64_t now = fs_now_ns(fs);
+	for (unsigned m = 0; m < v->count; m++) {
+		bool out = v->members[m].state == MEMBER_OUT;
+		if (!out)
+			fs->out_since_ns[m] = 0;
+		else if (!fs->out_since_ns[m])
+			fs->out_since_ns[m] = now;
+	}
+}
+
+/* Is its place to be taken? */
+static bool lost(struct fs *fs, const struct view *v, unsigned member)
+{
+	if (!((v->columns & v->out) >> member & 1))
+		return false;
+	SCOPED_LOCK(&fs->lock);
+	return !fs->changing_members && (fs->retries[member].held || v->members[member].worn_out
+		|| fs_now_ns(fs) - fs->out_since_ns[member] >= SPARE_WAITS_NS);
+}
+
+/* Would all of its columns fit there, if there were no jobs? */
+static bool fits(const struct view *v, unsigned member, unsigned spare)
+{
+	struct config *next = config_next(v->config);
+	if (next)
+		config_cancel_jobs(next);
+	bool fit = next && config_begin_jobs(next, member, spare) == 0;
+	config_free(next);
+	return fit;
+}
+
+/* One that could take the lost member's place: a spare, or one of `also` that has no columns yet.  -1: none. */
+static int find_stand_in(const struct view *v, unsigned member, uint32_t also)
+{
+	uint32_t spares = (config_with_role(v->config, MEMBER_SPARE) | (also & ~v->columns)) & v->settled;
+	for (unsigned s = 0; s < v->count; s++)
+		if ((spares >> s & 1) && fits(v, member, s))
+			return (int)s;
+	return -1;
+}
+
 /* ---- Jobs ---- */
 
-/* A replacement whose disk is gone takes nobody's place. If another spare can, it shall. */
-static bool in_vain(const struct view *v, const struct array_job *job)
+/* A member is lost, these jobs do not bring its columns back, and others could: with spares, or the very target of these (J9). */
+static bool in_the_way(struct fs *fs, const struct view *v, const struct array_job *job)
 {
-	uint32_t spares = config_with_role(v->config, MEMBER_SPARE);
-	return (job->targets & v->out_for_good) && (job->sources & v->out_for_good) && (spares & v->settled);
+	uint32_t helped = job->targets & v->out ? 0 : job->sources;
+	for (unsigned m = 0; m < v->count; m++)
+		if (!(helped >> m & 1) && lost(fs, v, m) && find_stand_in(v, m, job->targets) >= 0)
+			return true;
+	return false;
 }
 
 static int work_on_jobs(struct fs *fs, const struct view *v)
 {
 	struct array_job job;
-	int r = jobs_step(fs);
-	if (r != 0 || !array_job(fs->array, &job))
-		return r;
-	if (in_vain(v, &job)) {
-		r = reshape_cancel(fs);
+	array_job(fs->array, &job);
+	if (in_the_way(fs, v, &job)) {
+		int r = reshape_cancel(fs);
 		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
 	}
-	uint32_t lacking = v->needed & ~v->settled;
-	if (job.position != JOB_ALL || (job.targets & ~v->settled))
-		return 0;
-	if ((lacking & ~job.sources & v->gaps) && !(lacking & ~job.sources & ~v->gaps) && (job.sources & v->out_for_good)) {
+	int r = jobs_step(fs);
+	if (r != 0 || !array_job(fs->array, &job) || job.position != JOB_ALL)
+		return r;
+	uint32_t lacking = config_job_holders(v->config) & ~v->settled;
+	if (lacking && !(lacking & ~v->gaps) && (job.sources & v->out_for_good)) {
 		jobs_verify(fs);
 		return 1;
 	}
-	if ((lacking & ~job.sources) || !at_most_one(lacking))
+	if (lacking)
 		return 0;
 	struct config *next = config_next(v->config);
 	if (next)
@@ -212,45 +257,18 @@ static int change_voters(struct fs *fs, const struct view *v)
 
 /* ---- Spares ---- */
 
-static void note_out(struct fs *fs, const struct view *v)
-{
-	int64_t now = fs_now_ns(fs);
-	for (unsigned m = 0; m < v->count; m++) {
-		bool out = v->members[m].state == MEMBER_OUT;
-		if (!out)
-			fs->out_since_ns[m] = 0;
-		else if (!fs->out_since_ns[m])
-			fs->out_since_ns[m] = now;
-	}
-}
-
-/* Is its place to be taken? */
-static bool lost(struct fs *fs, const struct view *v, unsigned member)
-{
-	if (!((v->columns & v->out) >> member & 1))
-		return false;
-	SCOPED_LOCK(&fs->lock);
-	return !fs->changing_members && (fs->retries[member].held || v->members[member].worn_out
-		|| fs_now_ns(fs) - fs->out_since_ns[member] >= SPARE_WAITS_NS);
-}
-
 static int take_spare(struct fs *fs, const struct view *v)
 {
 	for (unsigned m = 0; m < v->count; m++) {
-		if (!lost(fs, v, m))
+		int s = lost(fs, v, m) ? find_stand_in(v, m, 0) : -1;
+		if (s < 0)
 			continue;
-		for (unsigned s = 0; s < v->count; s++) {
-			if (v->config->members[s].role != MEMBER_SPARE || !(v->settled >> s & 1))
-				continue;
-			if (!(v->out_for_good >> m & 1))
-				return say_it_is_out(fs);
-			int r = reshape_begin(fs, m, s);
-			if (r == -ENOSPC)        /* too small: perhaps the next one */
-				continue;
-			if (r == 0)
-				event_report(&fs->options.events, EVENT_SPARE_TAKEN, (int)s, "spare %u steps in for member %u, which is out", s + 1, m + 1);
-			return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
-		}
+		if (!(v->out_for_good >> m & 1))
+			return say_it_is_out(fs);
+		int r = reshape_begin(fs, m, (unsigned)s);
+		if (r == 0)
+			event_report(&fs->options.events, EVENT_SPARE_TAKEN, s, "spare %u steps in for member %u, which is out", (unsigned)s + 1, m + 1);
+		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
 	}
 	return 0;
 }
@@ -273,6 +291,5 @@ bool reshape_waits(struct fs *fs, const struct array_job *job)
 {
 	struct view v;
 	look(fs, &v);
-	uint32_t lacking = v.needed & ~v.settled;
-	return (job->targets & ~v.in_sync) || (lacking & ~job->sources) || !at_most_one(lacking);
+	return (job->targets & ~v.in_sync) || (job->position == JOB_ALL && (config_job_holders(v.config) & ~v.settled));
 }

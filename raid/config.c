@@ -468,6 +468,18 @@ uint32_t config_job_targets(const struct config *config)
 	return mask;
 }
 
+uint32_t config_job_holders(const struct config *config)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < config->job_count; i++) {
+		const struct column_job *job = &config->jobs[i];
+		const struct band *band = config_band(config, job->band);
+		mask |= (band_members(band) & ~(UINT32_C(1) << band->columns[job->column].member)) | UINT32_C(1) << job->target.member;
+	}
+	return mask;
+}
+
 static bool at_most_one(uint32_t mask) { return !(mask & (mask - 1)); }
 
 bool config_can_do_without(const struct config *config, uint32_t lost)

@@ -79,6 +79,8 @@ static inline uint32_t config_voters(const struct config *config) { return confi
 uint32_t config_with_columns(const struct config *config);
 uint32_t config_job_sources(const struct config *config);
 uint32_t config_job_targets(const struct config *config);
+/* Those that will have a column of a band that has a job, once the jobs have ended. */
+uint32_t config_job_holders(const struct config *config);
 /* Those whose loss costs redundancy: they vote or have columns. */
 static inline uint32_t config_needed(const struct config *config) { return config_voters(config) | config_with_columns(config); }
 /* Can the array do without all of `lost`?  At most one of them votes, and no band has columns on two of them. */

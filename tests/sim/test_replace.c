@@ -244,7 +244,7 @@ static void work(struct simfs *sim, unsigned steps)
 }
 
 /* A member fails, or hangs, in the middle: the old one, the new one, or another.  What is written goes on, and so does the replacing, when
- * the member is back or without it. */
+ * the member is back or without it; but if another is lost, the new one takes its place, and the old one goes on serving. */
 static void failing_meanwhile(void)
 {
 	static const enum simfault_kind kinds[] = { SIM_ERROR, SIM_HANG };
@@ -263,8 +263,10 @@ static void failing_meanwhile(void)
 		simdisk_clear_faults(disk);
 		simdisk_return_hung(disk, false);
 		CHECK(settle(run.sim));
-		CHECK(replaced(run.sim));
-		must_be_whole(run.sim, OLD, run.synced);
+		unsigned gone = victim == 2 ? 2 : OLD;
+		CHECK_EQ(role_of(run.sim, gone), MEMBER_UNUSED);
+		CHECK_EQ(role_of(run.sim, NEW), MEMBER_VOTER);
+		must_be_whole(run.sim, gone, run.synced);
 		simfs_free(run.sim);
 	}
 }
@@ -392,7 +394,9 @@ struct history {
 	uint64_t random;
 	uint32_t fault;                  /* members that count as lost until a root has them settled: at most one that is needed */
 	uint32_t needed;
-	unsigned cuts, steps;
+	uint32_t failing;                /* the member whose disk is to fail a write or flush, or has done so */
+	unsigned failing_disk;
+	unsigned cuts, steps, failures;
 };
 
 static uint64_t draw(struct history *h, uint64_t below)
@@ -429,6 +433,26 @@ static void look(struct history *h)
 		if ((h->needed >> m & 1) && (s.state != MEMBER_IN_SYNC || (!s.gap.present && !s.settled)))
 			h->fault |= UINT32_C(1) << m;
 	}
+	if (h->failing && !(h->fault & h->failing) && simdisk_fault_hits(sim->world->disks[h->failing_disk], 0)) {
+		simdisk_clear_faults(sim->world->disks[h->failing_disk]);
+		h->failing = 0;
+	}
+	h->fault |= h->failing;
+}
+
+/* A write or flush of a member will fail, once. */
+static void let_fail(struct history *h)
+{
+	struct simfs *sim = h->run.sim;
+	if (h->fault)
+		return;
+	unsigned member = pick(h, h->needed);
+	h->failing_disk = disk_of(sim, member);
+	h->failing = UINT32_C(1) << member;
+	h->fault |= h->failing;
+	h->failures++;
+	simdisk_fault(sim->world->disks[h->failing_disk], &(struct simfault){ .kind = draw(h, 2) ? SIM_ERROR : SIM_ERROR_LANDS,
+		.ops_mask = draw(h, 2) ? SIM_ON(DISK_WRITE) : SIM_ON(DISK_FLUSH), .times = 1 });
 }
 
 /* The members of a role that have a disk. */
@@ -499,8 +523,8 @@ static void remount(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
 	choose_absent(h);
-	if (simfs_close(sim, false) < 0)
-		return;                  /* the power went meanwhile */
+	if (simfs_close(sim, false) < 0 && sim->world->cut)
+		return;
 	open_again(h);
 }
 
@@ -518,7 +542,7 @@ static void change_members(struct history *h, uint64_t what)
 		r = fs_member_remove(sim->fs, pick(h, spares), &sim->fail);
 	else if (what == 3 && members_of(sim, MEMBER_SPARE))
 		r = fs_member_replace(sim->fs, pick(h, h->needed), pick(h, members_of(sim, MEMBER_SPARE)), &sim->fail);
-	else if (what == 4) {
+	else if (what == 4 && !h->failing) {
 		member = pick(h, h->needed);
 		r = fs_member_fail(sim->fs, member, &sim->fail);
 		if (r == 0 || sim->world->cut)
@@ -530,7 +554,7 @@ static void change_members(struct history *h, uint64_t what)
 static void act(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
-	uint64_t what = draw(h, 20);
+	uint64_t what = draw(h, 21);
 	look(h);
 	if (what < 3)
 		story_write_files(&h->run, 1 + (unsigned)draw(h, 2));
@@ -547,13 +571,15 @@ static void act(struct history *h)
 		sim->world->cut_at_change = sim->world->changes + draw(h, 80);
 	else if (what == 18)
 		remount(h);
+	else if (what == 20)
+		let_fail(h);
 	else
 		cut_now(h);
 	if (sim->world->cut)
 		cut_now(h);
 }
 
-static void history(uint64_t seed, unsigned *cuts, unsigned *steps)
+static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *failures)
 {
 	struct history h = { .random = seed * 77 + 5 };
 	REQUIRE(simfs_make(&h.run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
@@ -564,6 +590,7 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps)
 	for (unsigned i = 0; i < ACTIONS && check_failed == failed; i++)
 		act(&h);
 	h.run.sim->world->cut_at_change = SIM_NEVER;
+	simdisk_clear_faults(h.run.sim->world->disks[h.failing_disk]);
 	leave_out(h.run.sim, 63, 63);
 	simfs_close(h.run.sim, false);
 	int r = simfs_open(h.run.sim);
@@ -579,16 +606,17 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps)
 		printf("history of seed %llu\n", (unsigned long long)seed);
 	*cuts += h.cuts;
 	*steps += h.steps;
+	*failures += h.failures;
 	simfs_free(h.run.sim);
 }
 
 static void histories(uint64_t first, uint64_t count)
 {
-	unsigned cuts_done = 0, steps = 0;
+	unsigned cuts_done = 0, steps = 0, failures = 0;
 	for (uint64_t seed = first; seed < first + count; seed++)
-		history(seed, &cuts_done, &steps);
-	printf("%llu histories: %u cuts, %u changes of members\n", (unsigned long long)count, cuts_done, steps);
-	CHECK(cuts_done > count && steps > count);
+		history(seed, &cuts_done, &steps, &failures);
+	printf("%llu histories: %u cuts, %u changes of members, %u disks that failed\n", (unsigned long long)count, cuts_done, steps, failures);
+	CHECK(count < 10 || (cuts_done > count && steps > count && failures > count / 4));
 }
 
 /* Without arguments the usual extent; --cuts STRIDE, --histories FIRST COUNT. */
