@@ -116,7 +116,7 @@ static int repair_run(struct fs *fs, const struct target *t, const struct band *
 		r = rowrun_make(&run, column);
 		right = r == 0;
 	}
-	right = right && rowrun_verify(fs, &run, list, NULL) == 0;
+	right = right && rowrun_verify(fs, &run, list, ROWRUN_ALL, NULL) == 0;
 	for (unsigned i = 0; i < count && right && !t->filling; i++)
 		right = rowrun_parity_right(&run, i);
 	if (right && t->filling)

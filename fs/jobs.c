@@ -1,12 +1,14 @@
 /* What lies in columns that move is copied to their targets (doc/membership.md, J3 to J5), while rows that are written go to both homes.
  *
- * All live rows of the jobs' bands, in the order of addresses. A unit is written to the target only as it has to be for the row to be
- * whole with it: everything that lives in the row verifies, and the XOR of all columns is zero.
+ * All live rows of the jobs' bands, in the order of addresses:
  *
- *  1. If all columns can be read, the source's unit is copied; if only the source's cannot, it is made from the others.
- *  2. If something of the row does not verify or parity is wrong, it is healed first (mend.h), and copied then.
- *  3. A row in which two columns cannot be read, or whose parity must wait too long, is copied as it lies on the source: the target is
- *     then no worse than that.  If the source itself cannot be read there, what lives in its unit is lost, and was reported.
+ *  1. From a source in sync without a gap, its unit is copied if all that lives in it verifies.  Nothing else is read: the row is then as
+ *     whole with the target as it was with the source.
+ *  2. Else all columns are read, everything that lives in the row must verify, and the XOR of all columns must be zero; if only the
+ *     source's cannot be read, it is made from the others.
+ *  3. If that fails, the row is healed first (mend.h), and copied as in 2.
+ *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on the source, or else as the others
+ *     make it: the target is then no worse than that.  What is lost was reported.
  *
  * With a source that is out, gaps of members in sync (unverified) can be closed by nobody else: the parity of their rows needs the column
  * that is missing. Here it is made, of bytes of which all that lives verifies, and so the row is whole with the target.  A walk from the
@@ -35,6 +37,27 @@ static bool has_job(void *ctx, const struct band *b, uint64_t row, unsigned coun
 	return c->fs->job.verifies || config_job(c->fs->config, b->id);
 }
 
+static bool is_sound(struct fs *fs, unsigned member)
+{
+	struct member_status s;
+	array_member_status(fs->array, member, &s);
+	return s.state == MEMBER_IN_SYNC && !s.gap.present;
+}
+
+/* 1: copied; 0: something does not verify or cannot be read; -errno. */
+static int copy_source(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column, const struct live_list *list)
+{
+	uint32_t own = UINT32_C(1) << column;
+	struct rowrun run;
+	SCOPED_READ_LOCK(&fs->heal_lock);
+	int r = rowrun_read(fs, b, row, count, own, &run);
+	bool right = r == 0 && run.have == own && rowrun_verify(fs, &run, list, own, NULL) == 0;
+	if (right)
+		r = array_job_write(fs->array, b->id, row, count, run.units[column]);
+	rowrun_free(&run);
+	return r < 0 ? r : right;
+}
+
 /* `column` is -1 where nothing is to be copied, only verified. 1: copied; 0: not everything is as it should be; -errno. */
 static int copy_right(struct fs *fs, const struct band *b, uint64_t row, unsigned count, int column, const struct live_list *list)
 {
@@ -45,7 +68,7 @@ static int copy_right(struct fs *fs, const struct band *b, uint64_t row, unsigne
 	bool made = r == 0 && own && run.have == (all & ~own);
 	if (made)
 		r = rowrun_make(&run, (unsigned)column);
-	bool right = r == 0 && run.have == all && rowrun_verify(fs, &run, list, NULL) == 0;
+	bool right = r == 0 && run.have == all && rowrun_verify(fs, &run, list, ROWRUN_ALL, NULL) == 0;
 	for (unsigned i = 0; i < count && right && !made; i++)
 		right = rowrun_parity_right(&run, i);
 	if (right && own)
@@ -54,14 +77,14 @@ static int copy_right(struct fs *fs, const struct band *b, uint64_t row, unsigne
 	return r < 0 ? r : right;
 }
 
-/* A row, as it lies on the source. */
+/* A row, as it lies on the source, or else as the others make it. */
 static int copy_raw(struct fs *fs, const struct band *b, uint64_t row, unsigned column)
 {
 	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
 	if (!unit)
 		return -ENOMEM;
 	SCOPED_READ_LOCK(&fs->heal_lock);
-	if (array_read_column(fs->array, b->id, row, column, unit) < 0)
+	if (array_read_column(fs->array, b->id, row, column, unit) < 0 && array_rebuild_column(fs->array, b->id, row, column, unit) < 0)
 		return 0;
 	return array_job_write(fs->array, b->id, row, 1, unit);
 }
@@ -101,6 +124,8 @@ static int copy_rows(void *ctx, const struct band *b, uint64_t row, unsigned cou
 	struct live_list list = { 0 };
 	int column = job ? job->column : -1;
 	int r = list_rows(c->fs, b, row, count, &list), done = 0;
+	if (r == 0 && job && !c->fs->job.verifies && is_sound(c->fs, b->columns[column].member))
+		r = done = copy_source(c->fs, b, row, count, (unsigned)column, &list);
 	if (r == 0)
 		r = done = copy_right(c->fs, b, row, count, column, &list);
 	if (r == 0 && count == 1)

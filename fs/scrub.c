@@ -102,7 +102,7 @@ static int scrub_run(void *ctx, const struct band *b, uint64_t row, unsigned cou
 		unsigned wrong = note_wrong_rows(s->fs, &run, run.have == all);
 		bool bad = run.have != there;
 		if (there == all)
-			bad = rowrun_verify(s->fs, &run, &list, NULL) > 0 || bad;
+			bad = rowrun_verify(s->fs, &run, &list, ROWRUN_ALL, NULL) > 0 || bad;
 		else
 			bad = true;      /* degraded: what lives on the missing member too, from the others */
 		if (bad || wrong)
