@@ -28,6 +28,7 @@ struct target {
 	struct fs *fs;
 	unsigned member;
 	bool filling;                    /* else it is in sync and unverified */
+	bool blank;                      /* filling, and nothing on it is worth anything yet */
 	bool patient;                    /* rows whose parity cannot be made yet are waited for */
 	struct gap gap;
 };
@@ -89,18 +90,9 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 	return r;
 }
 
-static int live_of(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct live_list *list)
-{
-	struct op op;
-	int r = op_begin(fs, &op, OP_READ, 0);
-	do
-		r = rowlive_collect(fs, b, row, count, list);
-	while (op_retry(&op, &r));
-	op_end(&op);
-	return r;
-}
-
 /* The fast way, for rows in which nothing is wrong but for the unit of one that is filling: all of them at once, each byte read once.
+ * What lives in the rows is verified.  But onto a blank disk only what lives in its own unit: of the rest there is no other copy that it
+ * could be healed from, nor one that the new unit could take away; what reads it, or the next scrub, finds what is lost.
  * 1: done; 0: the slow way is to be gone; -errno. */
 static int repair_run(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
 	const struct live_list *list)
@@ -116,7 +108,7 @@ static int repair_run(struct fs *fs, const struct target *t, const struct band *
 		r = rowrun_make(&run, column);
 		right = r == 0;
 	}
-	right = right && rowrun_verify(fs, &run, list, ROWRUN_ALL, NULL) == 0;
+	right = right && rowrun_verify(fs, &run, list, t->filling && t->blank ? UINT32_C(1) << column : ROWRUN_ALL, NULL) == 0;
 	for (unsigned i = 0; i < count && right && !t->filling; i++)
 		right = rowrun_parity_right(&run, i);
 	if (right && t->filling)
@@ -130,7 +122,7 @@ static int repair_rows(struct fs *fs, const struct target *t, const struct band 
 {
 	struct live_list list = { 0 };
 	unsigned bad = 0;
-	int r = live_of(fs, b, row, count, &list), done = 0;
+	int r = rowlive_list(fs, b, row, count, &list), done = 0;
 	if (r == 0)
 		r = done = repair_run(fs, t, b, row, count, &list);
 	if (r == 0)
@@ -162,31 +154,10 @@ static int repair_stretch(void *ctx, const struct band *b, uint64_t row, unsigne
 	return repair_rows(t->fs, t, b, row, count);
 }
 
-static int commit_now(struct fs *fs)
-{
-	pthread_mutex_lock(&fs->lock);
-	txn_mark_dirty(fs);
-	pthread_mutex_unlock(&fs->lock);
-	return fs_sync(fs);
-}
-
 static int close_gap(struct fs *fs, unsigned member)
 {
 	int r = array_gap_close(fs->array, member), e = commit_now(fs);
 	return r < 0 ? r : e;
-}
-
-static int walk(struct fs *fs, struct target *t, address *position, uint64_t *ret_durable)
-{
-	struct rowwalk rows = { is_stale, repair_stretch, t };
-	struct store_pin pin;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	*ret_durable = fs->durable;
-	pthread_mutex_unlock(&fs->lock);
-	int r = rowwalk_step(fs, &rows, position);
-	store_unpin(fs, &pin);
-	return r;
 }
 
 static int fill_step(struct fs *fs, struct target *t)
@@ -202,7 +173,7 @@ static int fill_step(struct fs *fs, struct target *t)
 	if (pending)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	t->patient = fs->fill_tries < TRIES_MAX;
-	r = walk(fs, t, &position, &durable);
+	r = rowwalk_pinned(fs, &(struct rowwalk){ is_stale, repair_stretch, t }, &position, &durable);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	fs->fill_tries = r == -EAGAIN ? fs->fill_tries + 1 : 0;
@@ -214,9 +185,7 @@ static int fill_step(struct fs *fs, struct target *t)
 	array_gap_advance(fs->array, t->member, position);
 	if (r == -EAGAIN)
 		return commit_now(fs) < 0 ? -EIO : 1;
-	pthread_mutex_lock(&fs->lock);
-	txn_mark_dirty(fs);              /* so that a root keeps the position, also where nobody else writes */
-	pthread_mutex_unlock(&fs->lock);
+	commit_soon(fs);                 /* a root keeps the position, also where nobody else writes */
 	return 1;
 }
 
@@ -287,7 +256,8 @@ int catchup_step(struct fs *fs)
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}
 		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
-			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING, .gap = s.gap };
+			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING,
+				.blank = s.blank, .gap = s.gap };
 			return fill_step(fs, &t);
 		}
 	}

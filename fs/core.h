@@ -178,6 +178,8 @@ uint64_t store_oldest_pin(struct fs *fs);
 /* commit.c */
 int commit_run(struct fs *fs);           /* one whole commit of what is open now */
 int commit_open(struct fs *fs);          /* takes the term and writes the opening root, once */
+int commit_now(struct fs *fs);           /* fs_sync, with a new root even if nothing is dirty; no lock held */
+void commit_soon(struct fs *fs);         /* a new root with the next timed commit; no lock held */
 /* Lock held, dropped meanwhile: waits until a pin lets rows go that a durable commit freed. False if no pin holds any back. */
 bool commit_wait_release(struct fs *fs);
 void commit_release(struct fs *fs);      /* lock held: lets blocks be reused whose commit is durable and that no pin holds */

@@ -106,24 +106,13 @@ static int copy_mended(const struct copying *c, const struct band *b, uint64_t r
 	return r == 0 && column >= 0 ? copy_raw(fs, b, row, (unsigned)column) : r;
 }
 
-static int list_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct live_list *list)
-{
-	struct op op;
-	int r = op_begin(fs, &op, OP_READ, 0);
-	do
-		r = rowlive_collect(fs, b, row, count, list);
-	while (op_retry(&op, &r));
-	op_end(&op);
-	return r;
-}
-
 static int copy_rows(void *ctx, const struct band *b, uint64_t row, unsigned count)
 {
 	struct copying *c = ctx;
 	const struct column_job *job = config_job(c->fs->config, b->id);
 	struct live_list list = { 0 };
 	int column = job ? job->column : -1;
-	int r = list_rows(c->fs, b, row, count, &list), done = 0;
+	int r = rowlive_list(c->fs, b, row, count, &list), done = 0;
 	if (r == 0 && job && !c->fs->job.verifies && is_sound(c->fs, b->columns[column].member))
 		r = done = copy_source(c->fs, b, row, count, (unsigned)column, &list);
 	if (r == 0)
@@ -147,14 +136,6 @@ static bool in_sync(struct fs *fs, uint32_t members)
 			return false;
 	}
 	return true;
-}
-
-static int commit_now(struct fs *fs)
-{
-	pthread_mutex_lock(&fs->lock);
-	txn_mark_dirty(fs);
-	pthread_mutex_unlock(&fs->lock);
-	return fs_sync(fs);
 }
 
 /* Members in sync that have a gap, while another member is out. */
@@ -199,19 +180,6 @@ void jobs_verify(struct fs *fs)
 		array_job_restart(fs->array);
 }
 
-static int walk(struct fs *fs, struct copying *c, address *position, uint64_t *ret_durable)
-{
-	struct rowwalk rows = { has_job, copy_rows, c };
-	struct store_pin pin;
-	pthread_mutex_lock(&fs->lock);
-	store_pin(fs, &pin);
-	*ret_durable = fs->durable;
-	pthread_mutex_unlock(&fs->lock);
-	int r = rowwalk_step(fs, &rows, position);
-	store_unpin(fs, &pin);
-	return r;
-}
-
 int jobs_step(struct fs *fs)
 {
 	struct array_job job;
@@ -225,7 +193,7 @@ int jobs_step(struct fs *fs)
 	struct copying c = { fs, fs->job.tries < TRIES_MAX };
 	address position = job.position;
 	uint64_t durable;
-	int copied = walk(fs, &c, &position, &durable);
+	int copied = rowwalk_pinned(fs, &(struct rowwalk){ has_job, copy_rows, &c }, &position, &durable);
 	if (copied < 0 && copied != -EAGAIN)
 		return copied == -EIO ? 0 : copied;      /* a target is out, which it was told */
 	fs->job.tries = copied == -EAGAIN ? fs->job.tries + 1 : 0;
@@ -236,8 +204,6 @@ int jobs_step(struct fs *fs)
 		close_gaps(fs);
 	if (copied <= 0)
 		return commit_now(fs) < 0 ? -EIO : 1;
-	pthread_mutex_lock(&fs->lock);
-	txn_mark_dirty(fs);              /* so that a root keeps the position, also where nobody else writes */
-	pthread_mutex_unlock(&fs->lock);
+	commit_soon(fs);                 /* a root keeps the position, also where nobody else writes */
 	return 1;
 }

@@ -14,23 +14,35 @@
 #include <errno.h>
 #include <string.h>
 
-static int begin(struct fs *fs, struct fail *fail)
-{
-	SCOPED_LOCK(&fs->lock);
-	if (fs->read_only || fs->error || array_read_only(fs->array))
-		return fail_set(fail, EROFS, FAIL_SYSTEM, "The filesystem is read-only%s.", fs->read_only ? "" :
-			" after a failure. Unmount it, check the members, and mount it again");
-	if (fs->changing_members)
-		return fail_set(fail, EBUSY, FAIL_BUSY, "Another change of the members is under way. Try again when it has ended.");
-	fs->changing_members = true;
-	return 0;
-}
-
 static void end(struct fs *fs)
 {
+	pthread_mutex_unlock(&fs->step_lock);
 	SCOPED_LOCK(&fs->lock);
 	fs->changing_members = false;
 	threads_wake_work(fs);
+}
+
+/* One change at a time, while the array can be written: until end, with step_lock. */
+static int begin(struct fs *fs, struct fail *fail)
+{
+	int r = 0;
+	pthread_mutex_lock(&fs->lock);
+	if (fs->read_only || fs->error || array_read_only(fs->array))
+		r = fail_set(fail, EROFS, FAIL_SYSTEM, "The filesystem is read-only%s.", fs->read_only ? "" :
+			" after a failure. Unmount it, check the members, and mount it again");
+	else if (fs->changing_members)
+		r = fail_set(fail, EBUSY, FAIL_BUSY, "Another change of the members is under way. Try again when it has ended.");
+	else
+		fs->changing_members = true;
+	pthread_mutex_unlock(&fs->lock);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&fs->step_lock);
+	r = commit_open(fs);
+	if (r == 0)
+		return 0;
+	end(fs);
+	return fail_set(fail, -r, FAIL_SYSTEM, "The array cannot be written: %s.", strerror(-r));
 }
 
 /* Its new state belongs into a root, and the work thread takes it from there. */
@@ -42,21 +54,12 @@ static void taken(struct fs *fs, unsigned member)
 	threads_wake_work(fs);
 }
 
-static int can_write(struct fs *fs, struct fail *fail)
-{
-	int r = commit_open(fs);
-	return r == 0 ? 0 : fail_set(fail, -r, FAIL_SYSTEM, "The array cannot be written: %s.", strerror(-r));
-}
-
 /* `blank`: the disk is made the missing member first. */
 static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsigned *ret_member, struct fail *fail)
 {
 	int r = begin(fs, fail);
 	if (r == 0) {
-		r = can_write(fs, fail);
-		SCOPED_LOCK(&fs->step_lock);
-		if (r == 0 && blank)
-			r = array_prepare(fs->array, disk, force, fail);
+		r = blank ? array_prepare(fs->array, disk, force, fail) : 0;
 		if (r >= 0)
 			r = array_adopt(fs->array, disk, ret_member, fail);
 		end(fs);
@@ -91,7 +94,6 @@ int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail)
 	int r = begin(fs, fail);
 	if (r < 0)
 		return r;
-	SCOPED_LOCK(&fs->step_lock);
 	if (member >= array_member_count(fs->array))
 		r = -ENOENT;
 	if (r == 0)
@@ -208,19 +210,18 @@ static int check_useful(struct fs *fs, const struct disk *disk, struct fail *fai
 int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
 {
 	int r = begin(fs, fail);
-	if (r == 0) {
-		r = can_write(fs, fail);
-		pthread_mutex_lock(&fs->step_lock);
-		if (r == 0)
-			r = check_useful(fs, disk, fail);
-		if (r == 0)
-			r = add_spare(fs, disk, force, ret_member, fail);
-		else
-			disk_close(disk);
-		pthread_mutex_unlock(&fs->step_lock);
-		end(fs);
-	} else
+	if (r < 0) {
 		disk_close(disk);
+		return r;
+	}
+	r = array_check_new(fs->array, disk, force, fail);
+	if (r == 0)
+		r = check_useful(fs, disk, fail);
+	if (r == 0)
+		r = add_spare(fs, disk, force, ret_member, fail);
+	else
+		disk_close(disk);
+	end(fs);
 	return r;
 }
 
@@ -255,14 +256,10 @@ static int replace(struct fs *fs, unsigned member, unsigned spare, struct fail *
 int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
 {
 	int r = begin(fs, fail);
-	if (r < 0)
-		return r;
-	r = can_write(fs, fail);
 	if (r == 0) {
-		SCOPED_LOCK(&fs->step_lock);
 		r = replace(fs, member, spare, fail);
+		end(fs);
 	}
-	end(fs);
 	return r;
 }
 
@@ -289,12 +286,7 @@ int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool
 		disk_close(disk);
 		return r;
 	}
-	r = can_write(fs, fail);
-	if (r == 0) {
-		SCOPED_LOCK(&fs->step_lock);
-		r = replace_by(fs, member, disk, force, ret_new, fail);
-	} else
-		disk_close(disk);
+	r = replace_by(fs, member, disk, force, ret_new, fail);
 	end(fs);
 	return r;
 }
@@ -320,13 +312,9 @@ static int remove_spare(struct fs *fs, unsigned member, struct fail *fail)
 int fs_member_remove(struct fs *fs, unsigned member, struct fail *fail)
 {
 	int r = begin(fs, fail);
-	if (r < 0)
-		return r;
-	r = can_write(fs, fail);
 	if (r == 0) {
-		SCOPED_LOCK(&fs->step_lock);
 		r = remove_spare(fs, member, fail);
+		end(fs);
 	}
-	end(fs);
 	return r;
 }

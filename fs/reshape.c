@@ -124,10 +124,7 @@ static int step_or_later(struct fs *fs, struct config *next)
 /* An idle mount has not written yet that it misses the member: no step before a root says so. */
 static int say_it_is_out(struct fs *fs)
 {
-	pthread_mutex_lock(&fs->lock);
-	txn_mark_dirty(fs);
-	pthread_mutex_unlock(&fs->lock);
-	return fs_sync(fs) < 0 ? -EIO : 1;
+	return commit_now(fs) < 0 ? -EIO : 1;
 }
 
 /* ---- Members that are lost, and who could stand in ---- */

@@ -105,6 +105,17 @@ int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsign
 	return r;
 }
 
+int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list)
+{
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do
+		r = rowlive_collect(fs, band, row, count, list);
+	while (op_retry(&op, &r));
+	op_end(&op);
+	return r;
+}
+
 int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad)
 {
 	uint8_t *bytes = malloc(UNIT_BYTES);

@@ -20,7 +20,9 @@ struct live_list { struct live *items; size_t count, room; };
 /* Adds what lives in rows [row, row + count) of the band. A body: lock held, may TREE_MISS (nothing is added then). What is dirty in memory
  * has no place any more and is left out. */
 int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
-/* The same for owners given (of rows that no row item covers yet), whose blocks count from `first_row`. */
+/* The same as an operation of its own; no lock held. */
+int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
+/* rowlive_collect for owners given (of rows that no row item covers yet), whose blocks count from `first_row`. */
 int rowlive_owners(struct fs *fs, const struct band *band, uint64_t first_row, const struct row_owner *owners, unsigned owner_count,
 	uint64_t row, unsigned count, struct live_list *list);
 /* Reads and verifies everything in the list, healing what can be healed; no lock held, under the caller's pin. *ret_bad counts what

@@ -156,6 +156,18 @@ int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
 	return 1;
 }
 
+int rowwalk_pinned(struct fs *fs, const struct rowwalk *walk, address *position, uint64_t *ret_durable)
+{
+	struct store_pin pin;
+	pthread_mutex_lock(&fs->lock);
+	store_pin(fs, &pin);
+	*ret_durable = fs->durable;
+	pthread_mutex_unlock(&fs->lock);
+	int r = rowwalk_step(fs, walk, position);
+	store_unpin(fs, &pin);
+	return r;
+}
+
 /* In a band rows are taken to be spread evenly. */
 void rowwalk_progress(struct fs *fs, address position, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes)
 {

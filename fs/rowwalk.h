@@ -17,6 +17,8 @@ struct rowwalk {
  * *position moved on, or 0 when it is through.  When a stretch fails: its error, with *position at that one's first row, and all before
  * it done.  Rows that no row item covers yet (system rows of the last commit) are not met.  No lock held. */
 int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position);
+/* The same under a pin of its own.  *ret_durable: what is durable when it begins, for array_flush. */
+int rowwalk_pinned(struct fs *fs, const struct rowwalk *walk, address *position, uint64_t *ret_durable);
 /* How much data in use lies before the position, and how much there is, in bytes: an estimate, by what bands have.  Lock held. */
 void rowwalk_progress(struct fs *fs, address position, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
 

@@ -88,14 +88,11 @@ static int scrub_run(void *ctx, const struct band *b, uint64_t row, unsigned cou
 	struct scrubbing *s = ctx;
 	struct live_list list = { 0 };
 	struct rowrun run;
-	struct op op;
-	int r = op_begin(s->fs, &op, OP_READ, 0);
-	do
-		r = rowlive_collect(s->fs, b, row, count, &list);
-	while (op_retry(&op, &r));
-	op_end(&op);
-	if (r < 0)
+	int r = rowlive_list(s->fs, b, row, count, &list);
+	if (r < 0) {
+		free(list.items);
 		return r;
+	}
 	uint32_t all = (uint32_t)((UINT64_C(1) << b->width) - 1), there = columns_in_sync(s->fs, b);
 	r = rowrun_read(s->fs, b, row, count, there, &run);
 	if (r == 0) {
@@ -134,9 +131,8 @@ static int begin_pass(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->lock);
 	fs->scrub_begun = true;
-	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
-	return fs_sync(fs);
+	return commit_now(fs);
 }
 
 int scrub_step(struct fs *fs)

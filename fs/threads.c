@@ -245,6 +245,18 @@ int fs_sync(struct fs *fs)
 	return r;
 }
 
+void commit_soon(struct fs *fs)
+{
+	SCOPED_LOCK(&fs->lock);
+	txn_mark_dirty(fs);
+}
+
+int commit_now(struct fs *fs)
+{
+	commit_soon(fs);
+	return fs_sync(fs);
+}
+
 void fs_fsync_then(struct fs *fs, uint64_t ino, void (*done)(void *ctx, int result), void *ctx)
 {
 	if (fs->read_only)

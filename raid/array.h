@@ -199,6 +199,7 @@ struct member_status {
 	uint8_t state;
 	struct gap gap;
 	bool settled;                    /* in sync without a gap, now and in the last root that is durable */
+	bool blank;                      /* it came without a root, and is not filled yet: nothing on it is worth anything */
 	bool out_for_good;               /* out, now and in the last root that is durable */
 	uint8_t role;                    /* enum member_role */
 	uint64_t size_bytes;

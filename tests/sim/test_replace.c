@@ -406,6 +406,8 @@ struct history {
 	uint32_t needed;
 	uint32_t failing;                /* the member whose disk is to fail a write or flush, or has done so */
 	unsigned failing_disk;
+	unsigned made;                   /* the disk that was last made a missing member anew */
+	uint32_t serving;                /* disks of the last mount */
 	unsigned cuts, steps, failures;
 };
 
@@ -487,12 +489,26 @@ static int free_disk(struct history *h)
 	return free_disks ? (int)pick(h, free_disks) : -1;
 }
 
+/* One that this mount was not given and that is connected now, or -1. */
+static int absent_disk(const struct history *h)
+{
+	const struct simfs *sim = h->run.sim;
+	for (unsigned d = 0; d < sim->world->disk_count; d++)
+		if (sim->left_out[d])
+			return (int)d;
+	return -1;
+}
+
 /* With all disks, or without one that was at fault, or any if none was; and perhaps without one that nobody needs. */
 static void choose_absent(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
 	uint32_t now = config_needed(config_of(sim)), others = 0;
 	memset(sim->left_out, 0, sizeof sim->left_out);
+	h->serving = 0;
+	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++)
+		if (disk_of(sim, m) < SIM_DISKS_MAX - 1)
+			h->serving |= UINT32_C(1) << disk_of(sim, m);
 	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++)
 		others |= (uint32_t)(role_of(sim, m) != MEMBER_UNUSED && !((h->needed | now) >> m & 1)) << m;
 	if (h->fault ? draw(h, 10) < 7 : draw(h, 2))
@@ -516,6 +532,35 @@ static void open_again(struct history *h)
 	story_forget(&h->run);
 }
 
+static bool label_of(struct simdisk *disk, struct label *ret_label)
+{
+	uint8_t bytes[LABEL_BYTES];
+	for (unsigned copy = 0; copy < LABEL_COPIES; copy++) {
+		simdisk_peek(disk, label_copy_offset_bytes(copy, disk->current.size_bytes), bytes, sizeof bytes);
+		if (label_decode(bytes, ret_label) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Two disks may be labelled as one member, after a missing one was made anew: the owner erases the one that was not used last, as he is
+ * told to. */
+static void erase_twins(struct history *h)
+{
+	static const uint8_t zeros[LABEL_BYTES];
+	struct simworld *world = h->run.sim->world;
+	struct label a, b;
+	for (unsigned d = 0; d < world->disk_count; d++)
+		for (unsigned e = d + 1; e < world->disk_count; e++) {
+			if (!label_of(world->disks[d], &a) || !label_of(world->disks[e], &b) || !uuid_equal(&a.member, &b.member))
+				continue;
+			bool first = h->serving >> e & 1 || (!(h->serving >> d & 1) && h->made == e);
+			struct simdisk *disk = world->disks[first ? d : e];
+			for (unsigned copy = 0; copy < LABEL_COPIES; copy++)
+				simdisk_poke(disk, label_copy_offset_bytes(copy, disk->current.size_bytes), zeros, sizeof zeros);
+		}
+}
+
 static void cut_now(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
@@ -525,6 +570,7 @@ static void cut_now(struct history *h)
 		simfs_close(sim, true);
 	}
 	simworld_cut(sim->world, (enum simcut_policy)draw(h, 3));
+	erase_twins(h);
 	memset(sim->events, 0, sizeof sim->events);
 	open_again(h);
 }
@@ -535,6 +581,7 @@ static void remount(struct history *h)
 	choose_absent(h);
 	if (simfs_close(sim, false) < 0 && sim->world->cut)
 		return;
+	erase_twins(h);
 	open_again(h);
 }
 
@@ -555,16 +602,21 @@ static void change_members(struct history *h, uint64_t what)
 	else if (what == 4 && !h->failing) {
 		member = pick(h, h->needed);
 		r = fs_member_fail(sim->fs, member, &sim->fail);
-		if (r == 0 || sim->world->cut)
+		if (r == 0 || (sim->world->cut && !h->fault))
 			h->fault |= UINT32_C(1) << member;
-	}
+	} else if (what == 5 && disk >= 0) {
+		r = fs_member_add(sim->fs, simdisk_open(sim->world->disks[disk]), true, &member, &sim->fail);
+		if (r == 0 || sim->world->cut)
+			h->made = (unsigned)disk;
+	} else if (what == 6 && absent_disk(h) >= 0)
+		r = fs_member_readd(sim->fs, simdisk_open(sim->world->disks[absent_disk(h)]), &member, &sim->fail);
 	h->steps += r == 0;
 }
 
 static void act(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
-	uint64_t what = draw(h, 21);
+	uint64_t what = draw(h, 23);
 	look(h);
 	if (what < 3)
 		story_write_files(&h->run, 1 + (unsigned)draw(h, 2));
@@ -575,13 +627,13 @@ static void act(struct history *h)
 			fs_work(sim->fs);
 			simfs_sleep(sim, (int64_t)draw(h, 3) * 20 * SECOND_NS);
 		}
-	} else if (what < 17)
+	} else if (what < 19)
 		change_members(h, what - 12);
-	else if (what == 17)
+	else if (what == 19)
 		sim->world->cut_at_change = sim->world->changes + draw(h, 80);
-	else if (what == 18)
-		remount(h);
 	else if (what == 20)
+		remount(h);
+	else if (what == 21)
 		let_fail(h);
 	else
 		cut_now(h);
@@ -591,7 +643,7 @@ static void act(struct history *h)
 
 static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *failures)
 {
-	struct history h = { .random = seed * 77 + 5 };
+	struct history h = { .random = seed * 77 + 5, .made = SIM_DISKS_MAX };
 	REQUIRE(simfs_make(&h.run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
 	REQUIRE(story_write_files(&h.run, 10) == 0);
 	for (unsigned i = 0; i < EXTRA; i++)
@@ -601,8 +653,10 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *fa
 		act(&h);
 	h.run.sim->world->cut_at_change = SIM_NEVER;
 	simdisk_clear_faults(h.run.sim->world->disks[h.failing_disk]);
+	choose_absent(&h);               /* for what serves now */
 	leave_out(h.run.sim, 63, 63);
 	simfs_close(h.run.sim, false);
+	erase_twins(&h);
 	int r = simfs_open(h.run.sim);
 	if (r < 0)
 		printf("history of seed %llu: %s\n", (unsigned long long)seed, h.run.sim->fail.text);
