@@ -41,8 +41,8 @@ static int column_of(const struct band *b, unsigned member)
 	return -1;
 }
 
-/* Are all others in sync, if it has columns and they have? One that is in sync and may lack something needs them to be made from: else it waits, and its tags
- * decide. */
+/* Are all others in sync, if it has columns and they have? One that is in sync and may lack something needs them to be made from: else it
+ * waits, and its tags decide. */
 static bool others_in_sync(struct fs *fs, unsigned member)
 {
 	uint32_t have = config_with_columns(fs->config);

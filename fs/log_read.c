@@ -127,7 +127,8 @@ static unsigned unreadable(struct log_chain *c)
 	if (c->at_bytes >= array_log_bytes(c->fs->array))
 		return 0;
 	for (unsigned i = 0; i < array_member_count(c->fs->array); i++)
-		count += (needed >> i & 1) && root->members[i].state == MEMBER_IN_SYNC && ((array_keyless(c->fs->array) >> i & 1) || !readable(c, i));
+		count += (needed >> i & 1) && root->members[i].state == MEMBER_IN_SYNC
+			&& ((array_keyless(c->fs->array) >> i & 1) || !readable(c, i));
 	return count;
 }
 

@@ -4,18 +4,19 @@
 
 #include "fs/core.h"
 
-/* One step: `next` (taken over) is in force when a root that names it is durable; `added` (also taken over) is the disk of the member that it adds.
- * 0, or -errno: -EBUSY and -EAGAIN (a member failed, and is out now) if nothing was changed, and it may be tried again.  With step_lock. */
-int reshape_step(struct fs *fs, struct config *next, struct disk *added);
-/* Begins to put all columns of `source` on `target`, a spare; both in sync or the source out.  0, -errno as above, -ENOSPC: they do not fit.
+/* One step: `next` (taken over) is in force when a root that names it is durable; `added` (also taken over) is the disk of the member
+ * that it adds.  0, or -errno: -EBUSY and -EAGAIN (a member failed, and is out now) if nothing was changed, and it may be tried again.
  * With step_lock. */
+int reshape_step(struct fs *fs, struct config *next, struct disk *added);
+/* Begins to put all columns of `source`, which is in sync or out, on `target`, a spare in sync.  0, -errno as above, -ENOSPC: they do not
+ * fit.  With step_lock. */
 int reshape_begin(struct fs *fs, unsigned source, unsigned target);
 /* Cancels the jobs.  With step_lock. */
 int reshape_cancel(struct fs *fs);
 /* What comes next by itself, when nothing is left to be caught up: copying, ending jobs, voters that change, spares that step in. 1: there
  * is more to do now; 0: nothing at the moment; -errno.  The work thread's; no lock held. */
 int reshape_work(struct fs *fs);
-/* The work thread looks at the members without waiting for its interval: a member was failed by hand, and its place is to be taken. */
+/* Do the jobs wait for a member? */
 bool reshape_waits(struct fs *fs, const struct array_job *job);
 
 #endif

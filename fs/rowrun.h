@@ -24,7 +24,8 @@ int rowrun_make(struct rowrun *run, unsigned column);
 /* Is the XOR of all columns of the row zero?  It must have all.  `i` counts from the run's first row. */
 bool rowrun_parity_right(const struct rowrun *run, unsigned i);
 /* Opens what is in the list from these bytes; entries that lie elsewhere, or not on one of `columns` (bit by column), are passed over.
- * The number of those that do not verify, or whose column it has not; ret_bad, if not NULL, is set for each of them ([list->count], filled). */
+ * The number of those that do not verify, or whose column it has not; ret_bad, if not NULL, is set for each of them ([list->count],
+ * filled). */
 unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct live_list *list, uint32_t columns, bool *ret_bad);
 #define ROWRUN_ALL UINT32_MAX
 
