@@ -113,6 +113,7 @@ int fs_revert(struct fs *fs)
 	fs->read_only = false;
 	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
+	array_doubt_rows(fs->array, fs->root_generation);        /* rows live again that were free when members were filled */
 	r = commit_run(fs);
 	fs->read_only = r < 0;
 	fs->older = r < 0;

@@ -389,10 +389,10 @@ int repair_space(struct check *c)
 		r = make_all(&b);
 	if (r == 0)
 		r = free_old(&b);
-	for (unsigned i = 0; i < array_member_count(fs->array) && r == 0; i++)
-		array_gap_widen(fs->array, i, fs->durable);
-	if (r == 0)
+	if (r == 0) {
+		array_doubt_rows(fs->array, fs->durable);
 		r = commit_new(c);
+	}
 	if (r < 0) {
 		pthread_mutex_lock(&fs->lock);
 		fs_give_up(fs, r, "the system tree could not be made anew");

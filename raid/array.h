@@ -235,9 +235,9 @@ int array_resume(struct array *array, const char *path, unsigned *ret_member);
 /* Moves the gap's position on, after a flush of that member; closes it, the member is then IN_SYNC. */
 int array_gap_advance(struct array *array, unsigned member, address position);
 int array_gap_close(struct array *array, unsigned member);
-/* Makes the member's gap, if it has one, cover everything up to `generation`: when it is no longer known which generation
- * wrote a row. */
-void array_gap_widen(struct array *array, unsigned member, uint64_t generation);
+/* Other rows may be live from now on than those that were when members were filled and columns copied, or it is no longer known which
+ * generation wrote them: gaps, where there are any, cover everything up to `generation`, and jobs begin anew. */
+void array_doubt_rows(struct array *array, uint64_t generation);
 void array_count_healed(struct array *array, unsigned member);
 
 /* ---- Steps of the configuration (raid/array_step.c; doc/membership.md, S1 to S6) ----

@@ -97,6 +97,8 @@ static inline bool member_takes_writes(const struct member *member)
 bool step_second_home(const struct array *array, uint32_t band, unsigned *ret_column, struct column *ret_home);
 /* The target of a job was dropped or comes back: what is on it counts for nothing.  Under the mutex. */
 void step_member_changed(struct array *array, unsigned index);
+/* Jobs begin anew: position 0, another epoch.  Under the mutex. */
+void step_restart_jobs(struct array *array);
 /* Under the mutex: may the array go on without all of them, by the configuration in force and by one that may still be? */
 bool step_can_do_without(const struct array *array, uint32_t lost);
 /* This root is durable.  Under the mutex. */

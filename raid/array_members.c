@@ -311,17 +311,18 @@ int array_gap_advance(struct array *array, unsigned index, address position)
 	return 0;
 }
 
-void array_gap_widen(struct array *array, unsigned index, uint64_t generation)
+void array_doubt_rows(struct array *array, uint64_t generation)
 {
-	assert(index < array->member_count);
-	struct gap *gap = &array->members[index].gap;
-
 	SCOPED_LOCK(&array->mutex);
-	if (!gap->present)
-		return;
-	gap->from = gap->position = 0;
-	if (gap->to < generation)
-		gap->to = generation;
+	for (unsigned i = 0; i < array->member_count; i++) {
+		struct gap *gap = &array->members[i].gap;
+		if (!gap->present)
+			continue;
+		gap->from = gap->position = 0;
+		if (gap->to < generation)
+			gap->to = generation;
+	}
+	step_restart_jobs(array);
 }
 
 int array_gap_close(struct array *array, unsigned index)

@@ -203,7 +203,7 @@ int array_step_take(struct array *array, struct config *next, struct disk *added
 
 /* ---- Jobs ---- */
 
-static void restart(struct array *array)
+void step_restart_jobs(struct array *array)
 {
 	array->job_position = 0;
 	array->job_epoch++;
@@ -212,13 +212,13 @@ static void restart(struct array *array)
 void step_member_changed(struct array *array, unsigned index)
 {
 	if (config_job_targets(array->config) >> index & 1)
-		restart(array);
+		step_restart_jobs(array);
 }
 
 void array_job_restart(struct array *array)
 {
 	SCOPED_LOCK(&array->mutex);
-	restart(array);
+	step_restart_jobs(array);
 }
 
 bool array_job(struct array *array, struct array_job *ret_job)

@@ -2,6 +2,7 @@
  *
  * `cuts` cuts the power at the writes and flushes of a whole replacing, with users at work meanwhile; the owner comes back with all disks,
  * or without one: what was synced is there, everything goes on by itself, and in the end any one of the new set may be missing. */
+#include "fs/check.h"
 #include "fs/core.h"
 #include "fs/members.h"
 #include "tests/sim/replace_state.h"
@@ -288,6 +289,40 @@ static void away_for_a_moment(void)
 	simfs_free(run.sim);
 }
 
+/* An older root is made the newest again while columns are on their way: rows live again that were free when they were passed. */
+static void reverted(void)
+{
+	struct story run = start(SERVING, 65);
+	struct simfs *sim = run.sim;
+	struct array_job job = { .position = 0 };
+	REQUIRE(replace_old(sim) == 0);
+	uint64_t generation = fs_generation(sim->fs);
+	for (unsigned i = 0; i < 2 * run.synced; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "file%u", i / 2);
+		if (i % 2 == 0)
+			REQUIRE(fs_unlink(sim->fs, OBJECT_ROOT, name) == 0);
+		if (i % 5 == 0)
+			REQUIRE(fs_sync(sim->fs) == 0);
+	}
+	REQUIRE(fs_sync(sim->fs) == 0);
+	for (unsigned i = 0; i < 50 && job.position != JOB_ALL; i++) {
+		work(sim, 1);
+		CHECK(array_job(fs_array(sim->fs), &job));
+	}
+	CHECK(job.position == JOB_ALL);
+	REQUIRE(simfs_close(sim, false) == 0);
+	sim->options.root_generation = generation;
+	REQUIRE(simfs_open(sim) == 0);
+	CHECK_EQ(fs_revert(sim->fs), 0);
+	sim->options.root_generation = 0;
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK(replace_settle(sim));
+	CHECK(replaced(sim));
+	CHECK(replace_is_whole(sim, OLD, run.synced));
+	simfs_free(sim);
+}
+
 static void refused(void)
 {
 	struct story run = start(SERVING, 64);
@@ -327,6 +362,7 @@ int main(int argc, char **argv)
 	cancelled_and_removed();
 	one_after_the_other();
 	away_for_a_moment();
+	reverted();
 	refused();
 	return CHECK_DONE();
 }
