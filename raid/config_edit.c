@@ -35,7 +35,8 @@ struct config *config_next(const struct config *config)
 		memcpy(to, config->bands[i].columns, config->bands[i].width * sizeof *to);
 		to += config->bands[i].width;
 	}
-	memcpy(next->jobs, config->jobs, config->job_count * sizeof *next->jobs);
+	for (unsigned i = 0; i < config->job_count; i++)
+		next->jobs[i] = config->jobs[i];
 	ret = next;
 	next = NULL;
 	return ret;
