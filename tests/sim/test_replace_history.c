@@ -53,12 +53,14 @@ static unsigned disk_of(const struct simfs *sim, unsigned member)
 static void look(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
+	uint32_t before = h->fault;
 	h->fault = 0;
 	h->needed = config_needed(replace_config_of(sim));
 	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++) {
 		struct member_status s;
 		array_member_status(fs_array(sim->fs), m, &s);
-		if ((h->needed >> m & 1) && (s.state != MEMBER_IN_SYNC || (!s.gap.present && !s.settled)))
+		bool was = before >> m & 1;      /* and a root that has it in sync may have been on a lone member when the power went */
+		if ((h->needed >> m & 1) && (s.state != MEMBER_IN_SYNC || (!s.settled && (was || !s.gap.present))))
 			h->fault |= UINT32_C(1) << m;
 	}
 	if (h->failing && !(h->fault & h->failing) && simdisk_fault_hits(sim->world->disks[h->failing_disk], 0)) {
