@@ -149,7 +149,7 @@ static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret
 {
 	struct config *next = config_next(fs->config);
 	struct uuid uuid;
-	env_random(fs->env, uuid.b, sizeof uuid.b);
+	uuid_make(fs->env, &uuid);
 	int index = next ? config_add_spare(next, &uuid, disk->size_bytes) : -ENOMEM;
 	int r = index;
 	if (r == -ENOSPC)
@@ -181,7 +181,7 @@ static int try_on(struct fs *fs, unsigned member, uint64_t size_bytes)
 {
 	struct config *next = config_next(fs->config);
 	struct uuid uuid;
-	env_random(fs->env, uuid.b, sizeof uuid.b);
+	uuid_make(fs->env, &uuid);
 	if (next)
 		config_cancel_jobs(next);
 	int r = next ? config_add_spare(next, &uuid, size_bytes) : -ENOMEM;
