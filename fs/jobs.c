@@ -138,38 +138,41 @@ static bool in_sync(struct fs *fs, uint32_t members)
 	return true;
 }
 
-/* Members in sync that have a gap, while another member is out. */
+/* Members in sync that have a gap, while a source is out, and nobody else: with another column missing parity says nothing. */
 static uint32_t to_verify(struct fs *fs)
 {
-	uint32_t gaps = 0, needed = config_needed(fs->config);
-	bool out = false;
+	uint32_t gaps = 0, out = 0;
 	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
 		struct member_status s;
 		array_member_status(fs->array, m, &s);
-		out = out || ((needed >> m & 1) && s.state == MEMBER_OUT);
+		out |= (uint32_t)(s.state == MEMBER_OUT) << m;
 		gaps |= (uint32_t)(s.state == MEMBER_IN_SYNC && s.gap.present) << m;
 	}
-	return out ? gaps : 0;
+	out &= config_with_columns(fs->config);
+	return out && !(out & ~config_job_sources(fs->config)) ? gaps : 0;
 }
 
 /* Is there a row that no row item covers, and that may lie at its old home alone? */
 static bool must_commit(struct fs *fs, const struct array_job *job)
 {
 	struct job_walk *walk = &fs->job;
-	uint32_t verifies = job->position == 0 ? to_verify(fs) : 0;
+	uint32_t verifies = to_verify(fs);
 	SCOPED_LOCK(&fs->lock);
 	if (!walk->seen || walk->epoch != job->epoch)
-		*walk = (struct job_walk){ .seen = true, .epoch = job->epoch, .before = fs->open->generation - 1, .verifies = verifies };
+		*walk = (struct job_walk){ .seen = true, .epoch = job->epoch, .before = fs->open->generation - 1,
+			.verifies = job->position == 0 ? UINT32_MAX : 0 };
+	walk->verifies &= verifies;      /* all the way, and not only when it begins */
 	return job->position == 0 && fs->tree_generation <= walk->before;
 }
 
 /* Everything in their gaps was found right, or made so. */
 static void close_gaps(struct fs *fs)
 {
+	uint32_t verified = fs->job.verifies & to_verify(fs);
 	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
 		struct member_status s;
 		array_member_status(fs->array, m, &s);
-		if ((fs->job.verifies >> m & 1) && s.state == MEMBER_IN_SYNC && s.gap.present)
+		if ((verified >> m & 1) && s.state == MEMBER_IN_SYNC && s.gap.present)
 			array_gap_close(fs->array, m);
 	}
 }
