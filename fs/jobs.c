@@ -177,10 +177,12 @@ static void close_gaps(struct fs *fs)
 	}
 }
 
-void jobs_verify(struct fs *fs)
+bool jobs_verify(struct fs *fs)
 {
-	if (to_verify(fs))
+	bool can = to_verify(fs);
+	if (can)
 		array_job_restart(fs->array);
+	return can;
 }
 
 int jobs_step(struct fs *fs)

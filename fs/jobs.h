@@ -7,7 +7,8 @@
 /* One bounded step of copying.  1: there is more to do now; 0: nothing at the moment (no jobs, all is copied, or a target is not in sync);
  * -errno.  The work thread's; no lock held. */
 int jobs_step(struct fs *fs);
-/* All is copied, but members in sync have gaps that cannot be closed while another is out: the walk begins anew, and verifies them. */
-void jobs_verify(struct fs *fs);
+/* All is copied, but members in sync have gaps that cannot be closed while a source is out: the walk begins anew, and verifies them.
+ * False if it could not. */
+bool jobs_verify(struct fs *fs);
 
 #endif

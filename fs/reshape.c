@@ -196,10 +196,8 @@ static int work_on_jobs(struct fs *fs, const struct view *v)
 	if (r != 0 || !array_job(fs->array, &job) || job.position != JOB_ALL)
 		return r;
 	uint32_t lacking = config_job_holders(v->config) & ~v->settled;
-	if (lacking && !(lacking & ~v->gaps) && (job.sources & v->out_for_good)) {
-		jobs_verify(fs);
+	if (lacking && !(lacking & ~v->gaps) && (job.sources & v->out_for_good) && jobs_verify(fs))
 		return 1;
-	}
 	if (lacking)
 		return 0;
 	struct config *next = config_next(v->config);
