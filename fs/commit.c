@@ -13,13 +13,13 @@
  *
  * The order: freeze (O(1), under the lock; operations go on in the next transaction) → data records → nodes of the file tree,
  * children before parents → bitmaps and row items in the system tree → its nodes and the pending records → flush → root, flush. */
-#include "fs/inode.h"
-#include "fs/log.h"
-#include "fs/pack.h"
-#include "fs/pending.h"
-#include "fs/place.h"
-#include "fs/recordimpl.h"
-#include "fs/serialize.h"
+#include "fs/log/log.h"
+#include "fs/names/inode.h"
+#include "fs/space/pack.h"
+#include "fs/space/pending.h"
+#include "fs/space/place.h"
+#include "fs/tree/recordimpl.h"
+#include "fs/tree/serialize.h"
 
 #include <errno.h>
 #include <stdlib.h>

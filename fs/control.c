@@ -3,8 +3,8 @@
 
 #include "base/cleanup.h"
 #include "fs/core.h"
-#include "fs/reshape.h"
-#include "fs/rowwalk.h"
+#include "fs/space/rowwalk.h"
+#include "fs/upkeep/reshape.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #define FS_CONTROL_H
 
 #include "fs/fs.h"
-#include "fs/scrub.h"
+#include "fs/upkeep/scrub.h"
 
 #include <assert.h>
 #include <sys/ioctl.h>

@@ -1,7 +1,7 @@
 /* The filesystem in memory: what the files of fs/ share.  Private to fs/.
  *
  * Locks, in the order in which they are taken:
- *   step_lock  →  inode lock (fs/inode.h)  →  commit_lock  →  lock  →  locks inside raid/
+ *   step_lock  →  inode lock (fs/names/inode.h)  →  commit_lock  →  lock  →  locks inside raid/
  * `lock` protects everything below that does not say otherwise, and both trees in memory; it is never held over I/O
  * or sealing.  `commit_lock` is held through one whole commit, and makes commits one at a time. */
 #ifndef FS_CORE_H
@@ -11,17 +11,17 @@
 #include "base/list.h"
 #include "crypto/key.h"
 #include "crypto/seal.h"
-#include "fs/alloc.h"
-#include "fs/cache.h"
-#include "fs/changes.h"
 #include "fs/format.h"
 #include "fs/fs.h"
-#include "fs/node.h"
-#include "fs/pool.h"
-#include "fs/record.h"
-#include "fs/scrub.h"
-#include "fs/tree.h"
+#include "fs/log/changes.h"
+#include "fs/space/alloc.h"
+#include "fs/tree/cache.h"
+#include "fs/tree/node.h"
+#include "fs/tree/pool.h"
+#include "fs/tree/record.h"
+#include "fs/tree/tree.h"
 #include "fs/txn.h"
+#include "fs/upkeep/scrub.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

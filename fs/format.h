@@ -177,7 +177,7 @@ static_assert(sizeof(struct xattr_item) == 13, "xattr_item");
 enum extent_kind {
 	EXTENT_DATA = 1,
 	EXTENT_RESERVED = 2,     /* fallocated space without an address; reads as zeros */
-	EXTENT_DIRTY = 0x80,     /* in memory only: a record that has no address yet (fs/record.h) */
+	EXTENT_DIRTY = 0x80,     /* in memory only: a record that has no address yet (fs/tree/record.h) */
 };
 /* Records [0, records) each of record_blocks blocks, the last one of last_blocks; contiguous in the file
  * and on the array; sealed in one batch with indexes counting up.  EXTENT_RESERVED has `blocks` alone. */
@@ -264,7 +264,7 @@ struct pending_header {
 static_assert(sizeof(struct pending_header) == 80, "pending_header");
 #define PENDING_ENTRIES_MAX ((UNIT_BYTES - sizeof(struct pending_header)) / sizeof(struct pending_entry))
 
-/* ---- Intent log (design §9; fs/log.h) ----
+/* ---- Intent log (design §9; fs/log/log.h) ----
  *
  * A log record is a multiple of BLOCK_BYTES: the header, in the clear but authenticated (all of it before `tag` is the associated
  * data), then the sealed body: struct log_body, entries, and zeros up to the end of the record. */

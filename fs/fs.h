@@ -107,8 +107,8 @@ int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *attr, unsigned set, struct fs_attr *ret_attr);
 
 /* `mode` carries the type (S_IFREG, S_IFDIR, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK); it is NOT yet masked: a default ACL of the
- * directory, if it has one, else cred.umask does that. A setgid directory hands its group on, and the bit to directories.  -EEXIST, -ENOTDIR, -ENOENT (directory removed), -ENAMETOOLONG,
- * -ENOSPC. */
+ * directory, if it has one, else cred.umask does that. A setgid directory hands its group on, and the bit to directories.
+ * -EEXIST, -ENOTDIR, -ENOENT (directory removed), -ENAMETOOLONG, -ENOSPC. */
 int fs_mknod(struct fs *fs, uint64_t dir, const char *name, uint32_t mode, uint64_t rdev, struct fs_cred cred, struct fs_attr *ret_attr);
 int fs_symlink(struct fs *fs, uint64_t dir, const char *name, const char *target, struct fs_cred cred, struct fs_attr *ret_attr);
 /* Target is NUL-terminated in buf; -ERANGE if it does not fit. */
@@ -145,7 +145,7 @@ ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, uint64_t length_bytes);
 /* SEEK_DATA and SEEK_HOLE of lseek(2); -ENXIO beyond the end. */
 int fs_seek(struct fs *fs, uint64_t ino, uint64_t offset_bytes, int whence, uint64_t *ret_offset_bytes);
-/* Durable when it returns: data and metadata of that object; of the root directory, everything (fs/log.h). */
+/* Durable when it returns: data and metadata of that object; of the root directory, everything (fs/log/log.h). */
 int fs_fsync(struct fs *fs, uint64_t ino, bool data_only);
 /* The same without waiting for another thread: `done` is called with the result, before this returns or later by another
  * thread, which is served together with this one.  It must not call into the filesystem. */

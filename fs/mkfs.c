@@ -1,6 +1,6 @@
 /* Making an array and an empty filesystem on it: the same commit that serves a mounted one writes generation 1. */
 #include "fs/core.h"
-#include "fs/inode.h"
+#include "fs/names/inode.h"
 
 #include <errno.h>
 #include <stdlib.h>

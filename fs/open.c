@@ -1,11 +1,11 @@
 /* Opening and closing: from an array's probe and a secret to a filesystem, and back. */
 #include "crypto/seal_engine.h"
-#include "fs/inode.h"
-#include "fs/log.h"
-#include "fs/pending.h"
-#include "fs/recordimpl.h"
-#include "fs/repair.h"
+#include "fs/fsck/repair.h"
+#include "fs/log/log.h"
+#include "fs/names/inode.h"
+#include "fs/space/pending.h"
 #include "fs/threads.h"
+#include "fs/tree/recordimpl.h"
 
 #include <errno.h>
 #include <stdlib.h>

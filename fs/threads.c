@@ -3,16 +3,16 @@
  *   flush   places dirty records early, so that a long copy flows and memory stays bounded;
  *   work    mends what is damaged, catches up members, scrubs, and relocates when free rows are few.
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
-#include "fs/catchup.h"
-#include "fs/inode.h"
-#include "fs/log.h"
-#include "fs/mend.h"
-#include "fs/place.h"
-#include "fs/relocate.h"
-#include "fs/reshape.h"
-#include "fs/scrub.h"
-#include "fs/space.h"
+#include "fs/log/log.h"
+#include "fs/names/inode.h"
+#include "fs/space/place.h"
+#include "fs/space/relocate.h"
+#include "fs/space/space.h"
 #include "fs/threads.h"
+#include "fs/upkeep/catchup.h"
+#include "fs/upkeep/mend.h"
+#include "fs/upkeep/reshape.h"
+#include "fs/upkeep/scrub.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-#include "fs/log.h"
-#include "fs/space.h"
+#include "fs/log/log.h"
+#include "fs/space/space.h"
 
 #include <errno.h>
 #include <stdlib.h>

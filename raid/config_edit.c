@@ -1,6 +1,6 @@
 /* The next version of a configuration: what the steps of doc/membership.md change in it.
  *
- * Pure, as config.c: what these functions make, config_encode accepts. Which step may be taken when is for fs/reshape.c to know. */
+ * Pure, as config.c: what these functions make, config_encode accepts. Which step may be taken when is for fs/upkeep/reshape.c to know. */
 #include "raid/config.h"
 
 #include "base/cleanup.h"

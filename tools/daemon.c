@@ -8,7 +8,7 @@
  * syncfs and unmounts.  If files are open it detaches the mount and writes back once more; then the loop is ended. */
 #include "tools/daemon.h"
 
-#include "fs/fuse.h"
+#include "fs/fuse/fuse.h"
 #include "tools/alert_kinds.h"
 #include "tools/cli.h"
 

@@ -1,8 +1,8 @@
 /* fsck.raid5cryptfs: checks an array that is not mounted, and repairs what can be repaired.
  *
  * One look goes: members opened and locked, unlocked with the key, what members have beside rows (raid/array.h,
- * array_check_members), then the filesystem (fs/check.h).  -y looks once and repairs as it goes; without -n, -p and -y the first look only
- * reads, and a second one repairs if the user says yes; -p does the same without asking, but only if the first look found
+ * array_check_members), then the filesystem (fs/fsck/check.h).  -y looks once and repairs as it goes; without -n, -p and -y the
+ * first look only reads, and a second one repairs if the user says yes; -p does the same without asking, but only if the first look found
  * nothing that a repair would give up.  What is found goes to standard output, a line each; why it could not work to standard error.
  *
  * Signals are noticed between two steps of the check, and between two transactions of a repair. */

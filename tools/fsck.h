@@ -2,7 +2,7 @@
 #ifndef TOOLS_FSCK_H
 #define TOOLS_FSCK_H
 
-#include "fs/check.h"
+#include "fs/fsck/check.h"
 #include "tools/cli.h"
 #include "tools/members.h"
 #include "tools/progress.h"

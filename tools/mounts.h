@@ -12,7 +12,7 @@ struct mount_entry {
 	const char *source;
 };
 
-/* Is it one of raid5cryptfs's? (Plain, or one whose unmount waits: fs/fuse.h.) */
+/* Is it one of raid5cryptfs's? (Plain, or one whose unmount waits: fs/fuse/fuse.h.) */
 bool mount_type_is_ours(const char *type);
 
 /* Calls `each` for every mount, in the order of mounting, until it returns false. The entry's strings are valid

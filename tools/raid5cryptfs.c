@@ -6,7 +6,7 @@
  * before the first change to a file. */
 #include "base/cleanup.h"
 #include "fs/fs.h"
-#include "fs/fuse.h"
+#include "fs/fuse/fuse.h"
 #include "tools/alert.h"
 #include "tools/cli.h"
 #include "tools/daemon.h"

@@ -1,5 +1,5 @@
 /* raid5cryptfs-rebuild add, readd, fail: what the owner asks of a mounted array that lacks a member, or shall.  The daemon does it
- * (fs/members.h); here are the checks that need no array, and the waiting for the end. */
+ * (fs/upkeep/members.h); here are the checks that need no array, and the waiting for the end. */
 #include "base/cleanup.h"
 #include "tools/progress.h"
 #include "tools/rebuild.h"

@@ -1,5 +1,5 @@
 /* raid5cryptfs-scrub: reads and verifies everything that is in use on a mounted array, with its parity, and heals what is damaged.
- * The daemon does it in the background (fs/scrub.h); this asks for it and shows how far it is. */
+ * The daemon does it in the background (fs/upkeep/scrub.h); this asks for it and shows how far it is. */
 #include "base/cleanup.h"
 #include "fs/control.h"
 #include "tools/cli.h"

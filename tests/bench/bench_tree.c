@@ -6,7 +6,7 @@
  * operation of its own, with its lock.  Commits in between are outside the time. */
 #include "base/cleanup.h"
 #include "fs/core.h"
-#include "fs/inode.h"
+#include "fs/names/inode.h"
 #include "tests/bench/measure.h"
 #include "tests/lib/simfs.h"
 

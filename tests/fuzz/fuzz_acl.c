@@ -1,5 +1,5 @@
 /* ACLs from xattrs: what parses encodes to the same bytes, and what chmod and creation make of it parses again. */
-#include "fs/acl.h"
+#include "fs/names/acl.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

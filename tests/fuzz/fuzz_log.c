@@ -1,6 +1,6 @@
 /* Records of the intent log, opened: entries lie inside and in order, and written again they are the same bytes. */
-#include "fs/extent.h"
-#include "fs/logrecord.h"
+#include "fs/data/extent.h"
+#include "fs/log/logrecord.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

@@ -7,11 +7,11 @@
  *   - finding, splitting and removing keep it valid;
  *   - each item that its own validator accepts decodes and encodes to the same bytes. */
 #include "fs/core.h"
-#include "fs/dir.h"
-#include "fs/extent.h"
-#include "fs/inode.h"
-#include "fs/rowitem.h"
-#include "fs/xattr.h"
+#include "fs/data/extent.h"
+#include "fs/names/dir.h"
+#include "fs/names/inode.h"
+#include "fs/names/xattr.h"
+#include "fs/space/rowitem.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Pending records, opened: all rows and blocks that they name lie in bands of the array, and owners inside their runs. */
 #include "fs/core.h"
-#include "fs/pending.h"
+#include "fs/space/pending.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

@@ -5,8 +5,8 @@
  * a target stop) are left alone. */
 #include "fs/control.h"
 #include "fs/core.h"
-#include "fs/logrecord.h"
-#include "fs/pending.h"
+#include "fs/log/logrecord.h"
+#include "fs/space/pending.h"
 #include "raid/format.h"
 #include "tests/fuzz/known.h"
 #include "tests/lib/simfs.h"

@@ -1,7 +1,7 @@
 /* See damage.h. */
 #include "fs/core.h"
-#include "fs/data.h"
-#include "fs/inode.h"
+#include "fs/data/data.h"
+#include "fs/names/inode.h"
 #include "tests/sim/damage.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* The game's operations on names and attributes, and the choice among all: each is done on the filesystem and on the model, and
  * their results are compared.  See game.h. */
-#include "fs/place.h"
+#include "fs/space/place.h"
 #include "tests/sim/game.h"
 
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* The script, and playing it.  See play.h. */
 #include "tests/sim/play.h"
 #include "base/cleanup.h"
-#include "fs/relocate.h"
+#include "fs/space/relocate.h"
 
 #include <errno.h>
 #include <fcntl.h>

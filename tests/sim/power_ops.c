@@ -1,6 +1,6 @@
 /* Operations on paths, done on the filesystem and on the model alike.  See power.h. */
 #include "tests/sim/power.h"
-#include "fs/place.h"
+#include "fs/space/place.h"
 
 #include <errno.h>
 #include <linux/falloc.h>

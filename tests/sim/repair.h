@@ -2,7 +2,7 @@
 #ifndef TESTS_SIM_REPAIR_H
 #define TESTS_SIM_REPAIR_H
 
-#include "fs/check.h"
+#include "fs/fsck/check.h"
 #include "tests/lib/simfs.h"
 
 /* ---- repair_judge.c: opening, repairing, and what must be there afterwards ---- */

@@ -4,7 +4,7 @@
  *
  * A row may also hold what the open transaction has replaced, and a cut brings back: that too is whole again after it. */
 #include "fs/core.h"
-#include "fs/record.h"
+#include "fs/tree/record.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 

@@ -2,9 +2,9 @@
  * the array its redundancy back, and a cut in it, or one more loss before it, never loses anything unnoticed.
  *
  * Some files are committed, some are only in the log when the power fails; with it one member is lost. */
-#include "fs/catchup.h"
 #include "fs/core.h"
 #include "fs/threads.h"
+#include "fs/upkeep/catchup.h"
 #include "tests/lib/simfs.h"
 #include "tests/lib/simkeyless.h"
 #include "tests/unit/check.h"

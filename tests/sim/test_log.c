@@ -1,8 +1,8 @@
 /* The intent log in single scenes: what an fsync writes, and what is there after the power failed.
  *
  * Everything that was not flushed is lost at a cut (SIMCUT_DROP_ALL), so that only the log can have kept it. */
-#include "fs/check.h"
-#include "fs/log.h"
+#include "fs/fsck/check.h"
+#include "fs/log/log.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 

@@ -4,7 +4,7 @@
  * there, with the new disk, without it, or with the old one back; the rebuild goes on by itself; and in the end any other member may be
  * missing. */
 #include "fs/core.h"
-#include "fs/members.h"
+#include "fs/upkeep/members.h"
 #include "tests/sim/story.h"
 #include "tests/unit/check.h"
 

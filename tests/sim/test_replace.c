@@ -2,9 +2,9 @@
  *
  * `cuts` cuts the power at the writes and flushes of a whole replacing, with users at work meanwhile; the owner comes back with all disks,
  * or without one: what was synced is there, everything goes on by itself, and in the end any one of the new set may be missing. */
-#include "fs/check.h"
 #include "fs/core.h"
-#include "fs/members.h"
+#include "fs/fsck/check.h"
+#include "fs/upkeep/members.h"
 #include "tests/sim/replace_state.h"
 #include "tests/unit/check.h"
 

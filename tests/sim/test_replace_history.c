@@ -2,7 +2,7 @@
  * failing by hand, making anew, taking back, mounts, cuts, writes that fail; at every moment with at most one needed member at fault, and
  * perhaps one absent that nobody needs.  Each mount must succeed and have all that was synced; in the end everything becomes whole. */
 #include "fs/core.h"
-#include "fs/members.h"
+#include "fs/upkeep/members.h"
 #include "tests/sim/replace_state.h"
 #include "tests/unit/check.h"
 

@@ -1,7 +1,7 @@
 /* The scrub finds and mends what nobody reads: garbage and flipped bits anywhere on one member, sectors that cannot be read, wrong
  * parity; it names files that are damaged beyond parity, goes on where it was paused, and can be cut at any write. */
 #include "fs/core.h"
-#include "fs/scrub.h"
+#include "fs/upkeep/scrub.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 

@@ -1,6 +1,6 @@
 /* POSIX ACLs: parsing what is valid and refusing what is not, and keeping ACL and mode in step. */
 #include "base/cleanup.h"
-#include "fs/acl.h"
+#include "fs/names/acl.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* The notes of what changed: ranges against a map of bits, keys, what is forgotten, limits. */
-#include "fs/changes.h"
+#include "fs/log/changes.h"
 #include "tests/unit/check.h"
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* The data path against a plain model: random writes, reads, truncations, punches, zeroing and allocation of a few files,
  * with sizes around blocks, units and extents, commits, remounts and power cuts between; then the shapes of records and the errors that
- * fs/data_edit.h and fs/fs.h promise.  `test_data SEED` replays one random run. */
+ * fs/data/data_edit.h and fs/fs.h promise.  `test_data SEED` replays one random run. */
 #include "fs/core.h"
-#include "fs/data.h"
+#include "fs/data/data.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 

@@ -1,5 +1,5 @@
 /* Extent items: what is valid, and that cutting one keeps records, tags, addresses and indexes right. */
-#include "fs/extent.h"
+#include "fs/data/extent.h"
 #include "tests/unit/check.h"
 
 static uint8_t buffer[EXTENT_ITEM_BYTES_MAX];

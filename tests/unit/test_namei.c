@@ -1,5 +1,5 @@
 /* The namespace: names, links, renames, listing, attributes and ACLs, and what a remount or a crash leaves of them. */
-#include "fs/acl.h"
+#include "fs/names/acl.h"
 #include "tests/unit/namei.h"
 
 #include <dirent.h>

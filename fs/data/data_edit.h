@@ -1,0 +1,54 @@
+/* One change of a range of bytes of an object, inside one operation: written, or cut out.  Private to data_*.c.
+ *
+ * Units that are wholly inside the range get a fresh record each.  The (at most two) units at its edges are planned
+ * block by block, by the rules of fs/tree/record.h; where a block or the rest of a record that must be written anew lies
+ * on the disk only, it has to be read first, without the lock: edit_apply then returns EDIT_READ, and the operation is
+ * ended, edit_read_old called, and the operation begun again; the plan is made anew and finds what was read if it is
+ * still what the tree names.
+ *
+ * How records come out (so that streams give whole-unit records, and what is overwritten in part dies singly):
+ *  - a dirty record that may be changed in place is, when the change adds no block to it;
+ *  - blocks appended or put into holes join the dirty unsplit records beside them in their unit, in one new record;
+ *  - when all that lives in a unit has been written since the last commit, it becomes one record;
+ *  - else a block that replaces one on the disk is a record by itself, and a longer record that changes in part is
+ *    written anew whole, split. */
+#ifndef FS_DATA_EDIT_H
+#define FS_DATA_EDIT_H
+
+#include "fs/data/data.h"
+
+#define EDIT_READ 1
+#define EDIT_UNITS_MAX 64u
+#define EDIT_OLD_MAX (2 * UNIT_BLOCKS)
+
+struct edit_plan;
+
+struct edit_old {
+	struct record_place place;
+	uint8_t *bytes;                  /* UNIT_BYTES, or NULL: slot not used yet */
+	bool wanted, ready;
+};
+
+struct data_edit {
+	uint64_t ino;
+	uint64_t start_bytes, end_bytes; /* at most EDIT_UNITS_MAX units; a cut: within one unit */
+	const uint8_t *source;           /* the bytes; NULL: a cut, whole blocks go and edges become zeros */
+	bool tail;                       /* of a cut: nothing behind it stays */
+
+	struct record *fresh[EDIT_UNITS_MAX];    /* of each unit touched, for the blocks touched; none for a cut */
+	struct edit_plan *plans;
+	struct edit_old old[EDIT_OLD_MAX];
+	struct store_pin pin;
+	bool pinned;
+};
+
+/* Makes the fresh records and fills them. No lock held. -ENOMEM. */
+int edit_init(struct data_edit *edit);
+/* The change, as (the end of) an operation's body: fs->lock and the inode's lock (exclusively) held, the inode loaded and
+ * prepared. Changes inode->blocks; size and times are the caller's, who stores the inode after. 0, EDIT_READ, TREE_MISS, -errno. */
+int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode);
+/* After EDIT_READ, without fs->lock. */
+int edit_read_old(struct fs *fs, struct data_edit *edit);
+void edit_free(struct fs *fs, struct data_edit *edit);
+
+#endif

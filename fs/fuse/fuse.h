@@ -1,0 +1,40 @@
+/* The filesystem as a FUSE mount: translates the kernel's requests into the calls of fs/fs.h, and
+ * nothing else.  Only fs/fuse*.c include libfuse.
+ *
+ * A server is one mount of one open filesystem.  The caller opens the filesystem, makes the server, runs its loop,
+ * closes the filesystem, and then calls fuse_server_end and fuse_server_free: so umount(2), where it waits,
+ * returns when the filesystem is closed.
+ *
+ * It waits, and sync(2) and syncfs(2) commit (from Linux 6.18), if the mount has type fuseblk, which takes root and a loop
+ * device (fs/fuse/fuse_device.c).  Else it is a plain mount, and the kernel tells it of neither. */
+#ifndef FS_FUSE_H
+#define FS_FUSE_H
+
+#include "fs/fs.h"
+
+struct fuse_server;
+
+struct fuse_server_options {
+	const char *source;              /* what /proc/mounts shows as source */
+	const char *short_source;        /* the same, without a slash: shown for a fuseblk mount if there is one in `source` */
+	const char *mountpoint;          /* absolute */
+	const char *mount_options;       /* for libfuse and mount(2), separated by commas; may be empty */
+	bool debug;                      /* libfuse prints every request to stderr */
+};
+
+/* Mounts.  The kernel may send requests from now on; they wait for the loop. */
+int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail);
+/* 0 if the mount is a fuseblk one; else the reason, as -errno (-EPERM for an ordinary user). */
+int fuse_server_plain_reason(const struct fuse_server *server);
+/* Serves with many threads until the filesystem is unmounted or fuse_server_stop is called (then it is unmounted here).  When it
+ * returns, the filesystem is no longer used. */
+int fuse_server_loop(struct fuse_server *server);
+/* Ends the loop, whatever is still open.  For a loop that waits, the caller must also interrupt the thread that runs
+ * it with a signal whose handler does nothing. */
+void fuse_server_stop(struct fuse_server *server);
+/* After the loop: whoever waits in umount(2) goes on. */
+void fuse_server_end(struct fuse_server *server);
+/* Unmounts if that has not happened, and frees. */
+void fuse_server_free(struct fuse_server *server);
+
+#endif

@@ -1,0 +1,254 @@
+/* FUSE requests on the content of files and on extended attributes.
+ *
+ * Reads go through one buffer for each thread, aligned to a block and left out of core dumps, since it holds
+ * plaintext; the kernel's own limit for one read bounds it. */
+#include "fs/fuse/fuse_internal.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define ACL_ACCESS "system.posix_acl_access"
+
+struct read_buffer {
+	void *bytes;
+	size_t size_bytes;
+};
+
+static pthread_key_t read_buffer_key;
+static pthread_once_t read_buffer_once = PTHREAD_ONCE_INIT;
+static bool read_buffer_ready;
+
+static void read_buffer_free(void *p)
+{
+	struct read_buffer *b = p;
+	if (b->bytes)
+		munmap(b->bytes, b->size_bytes);
+	free(b);
+}
+
+static void read_buffer_init(void)
+{
+	read_buffer_ready = !pthread_key_create(&read_buffer_key, read_buffer_free);
+}
+
+/* This thread's buffer, of at least so many bytes; NULL without memory. */
+static void *read_buffer(size_t size_bytes)
+{
+	pthread_once(&read_buffer_once, read_buffer_init);
+	if (!read_buffer_ready)
+		return NULL;
+	struct read_buffer *b = pthread_getspecific(read_buffer_key);
+	if (!b) {
+		b = calloc(1, sizeof *b);
+		if (!b || pthread_setspecific(read_buffer_key, b)) {
+			free(b);
+			return NULL;
+		}
+	}
+	if (b->size_bytes < size_bytes) {
+		if (b->bytes)
+			munmap(b->bytes, b->size_bytes);
+		*b = (struct read_buffer){ 0 };
+		void *bytes = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (bytes == MAP_FAILED)
+			return NULL;
+		madvise(bytes, size_bytes, MADV_DONTDUMP);
+		*b = (struct read_buffer){ bytes, size_bytes };
+	}
+	return b->bytes;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fuse_server *server = server_of(req);
+	struct fs *fs = server->fs;
+	int r = fs_ref(fs, ino);
+
+	if (!r && fi->flags & O_TRUNC) {
+		struct fs_attr attr;
+		r = open_truncate(req, ino, &attr);
+		if (r < 0)
+			fs_unref(fs, ino, 1);
+	}
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	fi->keep_cache = 1;
+	fuse_seek_opened(server, ino, fi);
+	if (fuse_reply_open(req, fi) < 0) {
+		fuse_seek_released(server, ino, fi);
+		fs_unref(fs, ino, 1);
+	}
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	fuse_seek_released(server_of(req), ino, fi);
+	fs_unref(fs_of(req), ino, 1);
+	fuse_reply_err(req, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	void *buf = read_buffer(size);
+
+	(void)fi;
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ssize_t n = fs_read(fs_of(req), ino, buf, size, (uint64_t)offset);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
+	struct fuse_file_info *fi)
+{
+	struct fuse_server *server = server_of(req);
+	bool killed = false, kill = !fi->writepage && fuse_hook_kill_suidgid();
+
+	int r = kill ? kill_foreign_sgid(req, ino) : 0;
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	ssize_t n = fi->writepage ? fs_write_back(server->fs, ino, buf, size, (uint64_t)offset)
+		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, kill, &killed);
+	/* The kernel sends an fsync after a write of its cache, but none after one that it handed through. */
+	if (n >= 0 && !fi->writepage && (fi->flags & O_DSYNC)) {
+		r = fs_fsync(server->fs, ino, !(fi->flags & O_SYNC & ~O_DSYNC));
+		n = r < 0 ? r : n;
+	}
+	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
+	if (killed)
+		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}
+
+static void reply_synced(void *req, int result) { reply_result(req, result); }
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	(void)data_only, (void)fi;
+	fs_fsync_then(fs_of(req), ino, reply_synced, req);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+{
+	(void)fi;
+	reply_result(req, fs_fallocate(fs_of(req), ino, mode, (uint64_t)offset, (uint64_t)length));
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	(void)fi;
+	fuse_seek(req, ino, (uint64_t)offset, whence);
+}
+
+/* Linux's namespaces of names; the kernel passes on any name. */
+static int xattr_namespace(const char *name)
+{
+	static const char *const prefixes[] = { "user.", "trusted.", "security." };
+
+	if (!strcmp(name, ACL_ACCESS) || !strcmp(name, "system.posix_acl_default"))
+		return 0;
+	for (size_t i = 0; i < ARRAY_COUNT(prefixes); i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return name[strlen(prefixes[i])] ? 0 : -EINVAL;
+	return -EOPNOTSUPP;
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	int r = xattr_namespace(name);
+
+	/* The kernel would tell only those that take FUSE_SETXATTR_EXT. */
+	if (!r && !strcmp(name, ACL_ACCESS)) {
+		struct fs_attr attr;
+		r = fs_getattr(fs_of(req), ino, &attr);
+		if (!r && attr.mode & S_ISGID && !caller_in_group(req, attr.gid))
+			flags |= FS_XATTR_KILL_SGID;
+	}
+	reply_result(req, r < 0 ? r : fs_setxattr(fs_of(req), ino, name, value, size, flags));
+}
+
+typedef ssize_t get_bytes(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size);
+
+static ssize_t get_value(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size)
+{
+	return fs_getxattr(fs, ino, name, buf, size);
+}
+
+static ssize_t get_names(struct fs *fs, fuse_ino_t ino, const char *name, char *buf, size_t size)
+{
+	(void)name;
+	return fs_listxattr(fs, ino, buf, size);
+}
+
+/* getxattr and listxattr: size 0 asks how much there is. */
+static void reply_xattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size, get_bytes *get)
+{
+	autofree char *buf = size ? malloc(size) : NULL;
+	int r = name ? xattr_namespace(name) : 0;
+
+	if (r < 0) {
+		reply_result(req, r);
+		return;
+	}
+	if (size && !buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ssize_t n = get(fs_of(req), ino, name, buf, size);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else if (!size)
+		fuse_reply_xattr(req, (size_t)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	reply_xattr(req, ino, name, size, get_value);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	reply_xattr(req, ino, NULL, size, get_names);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	int r = xattr_namespace(name);
+
+	reply_result(req, r < 0 ? r : fs_removexattr(fs_of(req), ino, name));
+}
+
+void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops)
+{
+	ops->open = op_open;
+	ops->release = op_release;
+	ops->read = op_read;
+	ops->write = op_write;
+	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+	ops->setxattr = op_setxattr;
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->removexattr = op_removexattr;
+}

@@ -1,0 +1,150 @@
+/* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
+ *
+ * Three things are lifted here; every other byte passes through unchanged:
+ *
+ * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
+ *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
+ *    know this bit, so it is added to the reply on its way out (and FUSE_PARALLEL_DIROPS, which 3.14 never sends).
+ *    It obliges us to drop suid and sgid: on a write or open that carries the flag for it (libfuse hides these flags;
+ *    read_hook keeps them for the thread, which also handles the request that it read), on a setattr with
+ *    FUSE_SET_ATTR_KILL_SUID, and on chown.
+ *
+ * 2. A fuseblk mount is told of syncfs(2) and sync(2), by a request that libfuse does not know: SYNCFS becomes an
+ *    FSYNCDIR of the root with a handle that no directory has, which libfuse dispatches.
+ *
+ * 3. A fuseblk mount's umount(2) waits for the answer to DESTROY, which libfuse would give at once.  The answer must mean that
+ *    the last commit is durable and the members are released.  So read_hook keeps DESTROY and ends the loop (the kernel sends
+ *    nothing after it).  When all threads of the loop are gone, the filesystem is closed, and then
+ *    fuse_hook_answer_unmount sends the answer.  It must go to the descriptor that the request came from, which may
+ *    be a clone that libfuse closes with its thread, so a duplicate is kept.  Its number is reserved from the
+ *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait. */
+#include "fs/fuse/fuse_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The reply to INIT caps what may be set later for the mount's backing device; libfuse repeats the kernel's default there. */
+#define READAHEAD_BYTES_MAX (4u << 20)
+
+static __thread bool kill_suidgid;
+
+bool fuse_hook_kill_suidgid(void)
+{
+	return kill_suidgid;
+}
+
+/* The flag in a WRITE, OPEN or CREATE that tells to drop the bits. */
+static bool asks_to_kill(const struct fuse_in_header *header, const void *body, size_t body_bytes)
+{
+	switch (header->opcode) {
+	case FUSE_WRITE:
+		return body_bytes >= sizeof(struct fuse_write_in) &&
+			((const struct fuse_write_in *)body)->write_flags & FUSE_WRITE_KILL_SUIDGID;
+	case FUSE_OPEN:
+		return body_bytes >= sizeof(struct fuse_open_in) &&
+			((const struct fuse_open_in *)body)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+	case FUSE_CREATE:
+		return body_bytes >= sizeof(struct fuse_create_in) &&
+			((const struct fuse_create_in *)body)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+	default:
+		return false;
+	}
+}
+
+/* The request SYNCFS in `buf` becomes an FSYNCDIR; returns its length. */
+static ssize_t syncfs_to_fsyncdir(void *buf)
+{
+	struct fuse_in_header *header = buf;
+	struct fuse_fsync_in *in = (struct fuse_fsync_in *)(header + 1);
+
+	*in = (struct fuse_fsync_in){ .fh = FUSE_HANDLE_SYNCFS };
+	header->opcode = FUSE_FSYNCDIR;
+	header->nodeid = FUSE_ROOT_ID;
+	header->len = sizeof *header + sizeof *in;
+	return header->len;
+}
+
+/* Returns what read(2) does at the end of a connection. */
+static ssize_t keep_destroy(struct fuse_server *server, const struct fuse_in_header *header, int fd)
+{
+	int r = dup3(fd, server->answer_fd, O_CLOEXEC);
+
+	assert(r == server->answer_fd);
+	server->destroy_unique = header->unique;
+	server->unmounting = true;
+	errno = ENODEV;
+	return -1;
+}
+
+void fuse_hook_answer_unmount(struct fuse_server *server)
+{
+	struct fuse_out_header answer = { .len = sizeof answer, .unique = server->destroy_unique };
+	ssize_t n = write(server->answer_fd, &answer, sizeof answer);
+
+	(void)n;                         /* fails only if nobody waits any more */
+}
+
+static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
+{
+	struct fuse_server *server = userdata;
+	ssize_t n = read(fd, buf, bytes);
+
+	kill_suidgid = false;
+	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
+	if (n < 0 && errno == ECONNABORTED)
+		errno = ENODEV;
+	if (n < (ssize_t)sizeof(struct fuse_in_header))
+		return n;
+	const struct fuse_in_header *header = buf;
+	const void *body = header + 1;
+	size_t body_bytes = (size_t)n - sizeof *header;
+
+	if (header->opcode == FUSE_INIT && body_bytes >= sizeof(struct fuse_init_in)) {
+		const struct fuse_init_in *init = body;
+		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
+			server->init_unique = header->unique;
+	} else if (header->opcode == FUSE_DESTROY) {
+		return keep_destroy(server, header, fd);
+	} else if (header->opcode == FUSE_SYNCFS && bytes >= sizeof *header + sizeof(struct fuse_fsync_in)) {
+		return syncfs_to_fsyncdir(buf);
+	} else {
+		kill_suidgid = asks_to_kill(header, body, body_bytes);
+	}
+	return n;
+}
+
+static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct fuse_server *server = userdata;
+
+	if (server->init_unique && count >= 2 && iov[0].iov_len == sizeof(struct fuse_out_header) &&
+	    iov[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {
+		const struct fuse_out_header *header = iov[0].iov_base;
+		if (header->unique == server->init_unique) {
+			struct fuse_init_out *init = iov[1].iov_base;
+			server->init_unique = 0;
+			if (!header->error) {
+				if (init->max_readahead < READAHEAD_BYTES_MAX)
+					init->max_readahead = READAHEAD_BYTES_MAX;
+				init->flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
+				server->killpriv = true;
+			}
+		}
+	}
+	return writev(fd, iov, count);
+}
+
+int fuse_hook_install(struct fuse_server *server)
+{
+	static const struct fuse_custom_io io = { .writev = writev_hook, .read = read_hook };
+
+	server->answer_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (server->answer_fd < 0)
+		return -errno;
+	return fuse_session_custom_io(server->session, &io, fuse_session_fd(server->session));
+}

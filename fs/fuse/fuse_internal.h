@@ -1,0 +1,98 @@
+/* What the files of the FUSE adapter share.  Private to fs/fuse*.c. */
+#ifndef FS_FUSE_INTERNAL_H
+#define FS_FUSE_INTERNAL_H
+
+#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 12)
+#include <fuse_lowlevel.h>
+
+#include "fs/fs.h"
+#include "fs/fuse/fuse.h"
+
+#include <limits.h>
+
+struct fuse_seeker;
+
+struct fuse_server {
+	struct fs *fs;
+	struct fuse_session *session;
+	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
+	struct fuse_seeker *seeker;
+	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
+	 * when the loop has ended. */
+	uint64_t destroy_unique;
+	int answer_fd;
+	bool unmounting;
+	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
+	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
+};
+
+/* Nobody but this mount changes the filesystem, so that the kernel may keep what it knows. */
+#define CACHE_SECONDS (365.0 * 86400)
+
+static inline struct fuse_server *server_of(fuse_req_t req) { return fuse_req_userdata(req); }
+static inline struct fs *fs_of(fuse_req_t req) { return server_of(req)->fs; }
+
+/* Answers with a result of fs/fs.h: 0 or -errno. */
+static inline void reply_result(fuse_req_t req, int result) { fuse_reply_err(req, -result); }
+
+void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
+/* How long the kernel may keep these attributes. */
+double attr_seconds(const struct fs_attr *attr);
+void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+
+/* Is the caller in this group, or privileged? What cannot be found out is no. */
+bool caller_in_group(fuse_req_t req, uint32_t gid);
+/* Before an operation that drops suid and sgid (FS_KILL_SUIDGID): drops the sgid bit of a file that its group may not execute, which
+ * that leaves alone, if the caller is not in the group. */
+int kill_foreign_sgid(fuse_req_t req, fuse_ino_t ino);
+/* What O_TRUNC does at open. */
+int open_truncate(fuse_req_t req, fuse_ino_t ino, struct fs_attr *ret_attr);
+
+/* ---- fs/fuse/fuse_ops.c, fs/fuse/fuse_dir.c, fs/fuse/fuse_data.c: each fills its part of the table ---- */
+
+void fuse_fill_namespace_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_directory_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops);
+void fuse_fill_control_ops(struct fuse_lowlevel_ops *ops);
+
+/* ---- fs/fuse/fuse_seek.c ---- */
+
+/* Starts and stops the thread of seeks; around the loop. */
+int fuse_seek_start(struct fuse_server *server);
+void fuse_seek_stop(struct fuse_server *server);
+/* Each open and release of a file passes here. */
+void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+/* Answers SEEK_DATA or SEEK_HOLE, now or later. */
+void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence);
+
+/* ---- fs/fuse/fuse_hook.c ---- */
+
+/* What an fsyncdir carries as handle that was a syncfs(2). */
+#define FUSE_HANDLE_SYNCFS UINT64_MAX
+
+/* Puts our read and writev under the mounted session: see the file's head. */
+int fuse_hook_install(struct fuse_server *server);
+/* Lets the unmount(2) return that waits (server->unmounting). */
+void fuse_hook_answer_unmount(struct fuse_server *server);
+/* Did the request that this thread is handling ask to drop suid and sgid? */
+bool fuse_hook_kill_suidgid(void);
+
+/* ---- fs/fuse/fuse_device.c ---- */
+
+struct fuse_device {
+	int fd;
+	char path[32];                   /* /dev/loop... */
+	const char *source;              /* what to give to mount(2) */
+	int before;                      /* the working directory before, or -1 */
+	char link[64 + NAME_MAX];
+};
+
+/* Makes a block device that lives as long as something uses it, and a source to mount it by: `name` if possible (empty: the
+ * device's path), which must stay valid until the close.  Until then the working directory may be another.  -errno if there
+ * can be no such device. */
+int fuse_device_open(struct fuse_device *device, const char *name);
+/* The device stays if it has been mounted. */
+void fuse_device_close(struct fuse_device *device);
+
+#endif

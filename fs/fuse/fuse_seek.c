@@ -1,0 +1,161 @@
+/* SEEK_DATA and SEEK_HOLE, where the kernel holds data that we have not got.
+ *
+ * With the writeback cache a written page reaches us some time later, and the kernel (6.18) asks us for data and holes
+ * without writing its pages back first: what was just written would look like a hole, and cp --sparse would lose it.
+ * So when the file may have such pages, the kernel is told to drop its cache of the file, which makes it write back and
+ * wait for us.  It has them only while a descriptor that can write is open or mapped (release comes after that), so
+ * writers are counted, in a table that inodes share by hash: a collision costs a needless write-back.
+ *
+ * The writes come to the loop's threads.  If those all waited in here, nobody would serve them: one thread
+ * of its own does these seeks, and the loop's threads only queue them. The kernel's limit for requests bounds the queue. */
+#include "fs/fuse/fuse_internal.h"
+
+#include "base/cleanup.h"
+#include "base/list.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define WRITER_COUNTERS 4096u
+
+struct fuse_seeker {
+	struct fuse_server *server;
+	pthread_t thread;
+	pthread_mutex_t lock;            /* protects queue and stop */
+	pthread_cond_t wake;
+	struct list queue;               /* of struct seek */
+	bool stop;
+	atomic_uint writers[WRITER_COUNTERS];
+};
+
+struct seek {
+	struct list link;
+	fuse_req_t req;
+	fuse_ino_t ino;
+	uint64_t offset_bytes;
+	int whence;
+};
+
+static atomic_uint *writers_of(struct fuse_seeker *seeker, fuse_ino_t ino)
+{
+	return &seeker->writers[(ino ^ ino >> 12) % WRITER_COUNTERS];
+}
+
+static bool can_write(const struct fuse_file_info *fi)
+{
+	return (fi->flags & O_ACCMODE) != O_RDONLY;
+}
+
+void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	if (can_write(fi))
+		atomic_fetch_add(writers_of(server->seeker, ino), 1);
+}
+
+void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	if (can_write(fi))
+		atomic_fetch_sub(writers_of(server->seeker, ino), 1);
+}
+
+static void answer(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence)
+{
+	uint64_t found;
+	int r = fs_seek(fs_of(req), ino, offset_bytes, whence, &found);
+
+	if (r < 0)
+		reply_result(req, r);
+	else
+		fuse_reply_lseek(req, (off_t)found);
+}
+
+static void *seek_thread(void *ctx)
+{
+	struct fuse_seeker *seeker = ctx;
+
+	pthread_mutex_lock(&seeker->lock);
+	while (!seeker->stop) {
+		if (list_empty(&seeker->queue)) {
+			pthread_cond_wait(&seeker->wake, &seeker->lock);
+			continue;
+		}
+		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
+		list_remove(&seek->link);
+		pthread_mutex_unlock(&seeker->lock);
+		/* A failure (the inode is not in the kernel's cache) means that there are no pages either. */
+		fuse_lowlevel_notify_inval_inode(seeker->server->session, seek->ino, 0, 0);
+		answer(seek->req, seek->ino, seek->offset_bytes, seek->whence);
+		free(seek);
+		pthread_mutex_lock(&seeker->lock);
+	}
+	pthread_mutex_unlock(&seeker->lock);
+	return NULL;
+}
+
+void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence)
+{
+	struct fuse_seeker *seeker = server_of(req)->seeker;
+
+	if (!atomic_load(writers_of(seeker, ino))) {
+		answer(req, ino, offset_bytes, whence);
+		return;
+	}
+	struct seek *seek = malloc(sizeof *seek);
+	if (!seek) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*seek = (struct seek){ .req = req, .ino = ino, .offset_bytes = offset_bytes, .whence = whence };
+	SCOPED_LOCK(&seeker->lock);
+	list_append(&seeker->queue, &seek->link);
+	pthread_cond_signal(&seeker->wake);
+}
+
+int fuse_seek_start(struct fuse_server *server)
+{
+	struct fuse_seeker *seeker = calloc(1, sizeof *seeker);
+	sigset_t all, before;
+
+	if (!seeker)
+		return -ENOMEM;
+	seeker->server = server;
+	pthread_mutex_init(&seeker->lock, NULL);
+	pthread_cond_init(&seeker->wake, NULL);
+	list_init(&seeker->queue);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int err = pthread_create(&seeker->thread, NULL, seek_thread, seeker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err) {
+		free(seeker);
+		return -err;
+	}
+	server->seeker = seeker;
+	return 0;
+}
+
+void fuse_seek_stop(struct fuse_server *server)
+{
+	struct fuse_seeker *seeker = server->seeker;
+
+	if (!seeker)
+		return;
+	pthread_mutex_lock(&seeker->lock);
+	seeker->stop = true;
+	pthread_cond_signal(&seeker->wake);
+	pthread_mutex_unlock(&seeker->lock);
+	pthread_join(seeker->thread, NULL);
+	while (!list_empty(&seeker->queue)) {
+		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
+		list_remove(&seek->link);
+		fuse_reply_err(seek->req, EIO);
+		free(seek);
+	}
+	pthread_cond_destroy(&seeker->wake);
+	pthread_mutex_destroy(&seeker->lock);
+	free(seeker);
+	server->seeker = NULL;
+}

@@ -1,0 +1,123 @@
+#include "fs/space/rowrun.h"
+#include "fs/tree/store.h"
+#include "raid/parity.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int rowrun_read(struct fs *fs, const struct band *band, uint64_t row, unsigned rows, uint32_t columns, struct rowrun *ret_run)
+{
+	uint32_t failed;
+	*ret_run = (struct rowrun){ .band = band, .row = row, .rows = rows };
+	for (unsigned c = 0; c < band->width; c++)
+		if (columns >> c & 1 && !(ret_run->units[c] = iobuf_new((size_t)rows * UNIT_BYTES)))
+			return -ENOMEM;
+	int r = array_read_run(fs->array, band->id, row, rows, columns, ret_run->units, &failed);
+	if (r == 0)
+		ret_run->have = columns & ~failed;
+	return r;
+}
+
+void rowrun_free(struct rowrun *run)
+{
+	for (unsigned c = 0; c < MEMBERS_MAX; c++)
+		iobuf_unref(run->units[c]);
+}
+
+int rowrun_make(struct rowrun *run, unsigned column)
+{
+	const void *sources[XOR_SOURCES_MAX];
+	unsigned n = 0;
+	for (unsigned c = 0; c < run->band->width; c++)
+		if (c != column)
+			sources[n++] = run->units[c]->data;
+	iobuf_unref(run->units[column]);
+	run->units[column] = iobuf_new((size_t)run->rows * UNIT_BYTES);
+	if (!run->units[column])
+		return -ENOMEM;
+	xor_many(run->units[column]->data, sources, n, (size_t)run->rows * UNIT_BYTES);
+	run->have |= UINT32_C(1) << column;
+	return 0;
+}
+
+bool rowrun_parity_right(const struct rowrun *run, unsigned i)
+{
+	unsigned parity = band_parity_column(run->band, run->row + i), n = 0;
+	size_t skip_bytes = (size_t)i * UNIT_BYTES;
+	const void *sources[XOR_SOURCES_MAX];
+	uint8_t sum[UNIT_BYTES];
+	for (unsigned c = 0; c < run->band->width; c++)
+		if (c != parity)
+			sources[n++] = run->units[c]->data + skip_bytes;
+	xor_many(sum, sources, n, UNIT_BYTES);
+	return !memcmp(sum, run->units[parity]->data + skip_bytes, UNIT_BYTES);
+}
+
+static unsigned column_of(const struct rowrun *run, address at)
+{
+	return band_data_column(run->band, band_row_of(run->band, at), (unsigned)(address_unit(at) % band_data_units(run->band)));
+}
+
+/* Where the record's bytes are, or NULL. */
+static const uint8_t *bytes_of(const struct rowrun *run, address at)
+{
+	uint64_t row = band_row_of(run->band, at);
+	unsigned column = column_of(run, at);
+	if (!(run->have >> column & 1))
+		return NULL;
+	return run->units[column]->data + (row - run->row) * UNIT_BYTES + address_block(at) % UNIT_BLOCKS * BLOCK_BYTES;
+}
+
+static bool lies_in(const struct rowrun *run, address at)
+{
+	if (address_band(at) != run->band->id)
+		return false;
+	uint64_t row = band_row_of(run->band, at);
+	return row >= run->row && row - run->row < run->rows;
+}
+
+/* Records that follow one another mostly are of one batch, and share its subkey. */
+struct opener {
+	struct fs *fs;
+	struct seal_batch batch;
+	bool begun;
+	uint8_t nonce[SEAL_NONCE_BYTES];
+	uint8_t plain[UNIT_BYTES];
+};
+
+static bool opens(struct opener *o, const struct live *live, const uint8_t *bytes)
+{
+	const struct record_place *p = &live->place;
+	const uint8_t *nonce = live->node ? live->pointer.nonce : p->nonce, *tag = live->node ? live->pointer.tag : p->tag;
+	struct record_ad ad = live->node ? store_node_ad(live->tree, live->level) : store_data_ad(p->object, p->block, p->blocks);
+	uint32_t index = live->node ? le32_get(live->pointer.index) : p->index;
+	if (!o->begun || memcmp(nonce, o->nonce, sizeof o->nonce)) {
+		if (o->begun)
+			seal_batch_end(&o->batch);
+		open_batch_begin(&o->fs->keys->data, nonce, &o->batch);
+		memcpy(o->nonce, nonce, sizeof o->nonce);
+		o->begun = true;
+	}
+	return open_record_in(&o->batch, index, &ad, sizeof ad, bytes, (live->node ? UNIT_BLOCKS : p->blocks) * BLOCK_BYTES, tag,
+		o->plain) == 0;
+}
+
+unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct live_list *list, uint32_t columns, bool *ret_bad)
+{
+	struct opener o = { .fs = fs };
+	unsigned bad = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		const struct live *live = &list->items[i];
+		address at = live->node ? le64_get(live->pointer.address) : live->place.address;
+		bool asked = lies_in(run, at) && (columns >> column_of(run, at) & 1);
+		const uint8_t *bytes = asked ? bytes_of(run, at) : NULL;
+		bool wrong = asked && (!bytes || !opens(&o, live, bytes));
+		if (ret_bad)
+			ret_bad[i] = wrong;
+		bad += wrong;
+	}
+	if (o.begun)
+		seal_batch_end(&o.batch);
+	return bad;
+}

@@ -1,0 +1,186 @@
+#include "fs/space/rowitem.h"
+#include "fs/space/rowwalk.h"
+
+#include <errno.h>
+
+#define STEP_ITEMS 4096u         /* row items looked at in one step */
+#define STEP_ROWS 512u           /* rows worked on in one step, about */
+#define STRETCHES_MAX 8u
+#define STRETCH_MEMORY_BYTES (48u << 20)     /* of all that are worked on at once, a parity run of each column */
+
+struct stretch {
+	const struct band *band;
+	uint64_t row;
+	unsigned count;
+	int result;
+};
+
+struct step {
+	const struct rowwalk *walk;
+	unsigned count, limit;
+	struct stretch stretches[STRETCHES_MAX];
+};
+
+/* Band and row, as row items have them. */
+struct cursor { uint32_t band; uint64_t row; };
+
+/* The next row item from the cursor on: 1 with the cursor behind it, 0 at the end.  A body. */
+static int next_item(struct fs *fs, struct cursor *cursor, struct cursor *ret_at, unsigned *ret_count, uint64_t *ret_written)
+{
+	struct key from = key_make(cursor->band, ITEM_ROWS, cursor->row), to = key_make(BAND_ID_MAX, ITEM_ROWS, UINT64_MAX);
+	struct item item;
+	for (;;) {
+		int r = tree_next(fs, &fs->system, &from, &to, &item);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return r;
+		if (rows_item_valid(&item.key, item.value, item.bytes))
+			break;
+		from = item.key;         /* other items of the band, and what makes no sense: step over */
+		if (from.type < ITEM_ROWS) {
+			from.type = ITEM_ROWS;
+			from.offset = 0;
+		} else if (from.type == ITEM_ROWS && from.offset < UINT64_MAX)
+			from.offset++;
+		else
+			from = key_make(from.object + 1, ITEM_ROWS, 0);
+	}
+	const struct rows_item *v = item.value;
+	*ret_written = le64_get(v->written);
+	*ret_count = le16_get(v->rows);
+	*ret_at = (struct cursor){ (uint32_t)item.key.object, item.key.offset };
+	*cursor = (struct cursor){ ret_at->band, ret_at->row + *ret_count };
+	return 1;
+}
+
+static unsigned to_run_end(uint64_t row) { return PARITY_RUN_ROWS - (unsigned)(row % PARITY_RUN_ROWS); }
+
+/* Adds rows, in pieces that end with their parity run: false if there is no room for all, and then none is added. */
+static bool add_rows(struct step *s, const struct band *b, uint64_t row, unsigned count)
+{
+	unsigned before = s->count, before_rows = before ? s->stretches[before - 1].count : 0;
+	while (count > 0) {
+		struct stretch *last = s->count ? &s->stretches[s->count - 1] : NULL;
+		unsigned n = count < to_run_end(row) ? count : to_run_end(row);
+		if (last && last->band == b && last->row + last->count == row && row % PARITY_RUN_ROWS)
+			last->count += n;
+		else if (s->count < s->limit)
+			s->stretches[s->count++] = (struct stretch){ .band = b, .row = row, .count = n };
+		else {
+			s->count = before;
+			if (before)
+				s->stretches[before - 1].count = before_rows;
+			return false;
+		}
+		row += n;
+		count -= n;
+	}
+	return true;
+}
+
+static void work_one(void *ctx, unsigned i)
+{
+	struct step *s = ctx;
+	struct stretch *x = &s->stretches[i];
+	x->result = s->walk->work(s->walk->ctx, x->band, x->row, x->count);
+}
+
+static unsigned stretches_at_once(const struct fs *fs)
+{
+	unsigned widest = fs->alloc.widest_row_blocks / UNIT_BLOCKS + 2, n = STRETCH_MEMORY_BYTES / (widest * PARITY_RUN_ROWS * UNIT_BYTES);
+	return n < 1 ? 1 : n > STRETCHES_MAX ? STRETCHES_MAX : n;
+}
+
+/* Gathers stretches, until there is no room or so many items were looked at: 1, or 0 at the end. */
+static int gather(struct fs *fs, struct step *s, struct cursor *cursor, unsigned *items)
+{
+	for (; *items > 0; --*items) {
+		struct cursor before = *cursor, at = { 0 };
+		unsigned count = 0;
+		uint64_t written = 0;
+		struct op op;
+		int r = op_begin(fs, &op, OP_READ, 0);
+		do
+			r = next_item(fs, cursor, &at, &count, &written);
+		while (op_retry(&op, &r));
+		op_end(&op);
+		if (r <= 0)
+			return r;
+		const struct band *b = config_band(fs->config, at.band);
+		if (!b || at.row + count > b->rows || (s->walk->wanted && !s->walk->wanted(s->walk->ctx, b, at.row, count, written)))
+			continue;
+		if (!add_rows(s, b, at.row, count)) {
+			*cursor = before;
+			return 1;
+		}
+	}
+	return 1;
+}
+
+/* A position may lie in a band that is no more. */
+static struct cursor cursor_of(const struct fs *fs, address position)
+{
+	const struct band *b = config_band(fs->config, address_band(position));
+	return (struct cursor){ address_band(position), b ? address_block(position) / band_row_blocks(b) : 0 };
+}
+
+static address position_of(const struct fs *fs, const struct cursor *cursor)
+{
+	const struct band *b = config_band(fs->config, cursor->band);
+	return b ? band_row_address(b, cursor->row) : address_make(cursor->band, 0);
+}
+
+int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
+{
+	struct cursor cursor = cursor_of(fs, *position);
+	unsigned items = STEP_ITEMS, rows = 0;
+	while (items > 0 && rows < STEP_ROWS) {
+		struct step s = { .walk = walk, .limit = stretches_at_once(fs) };
+		int more = gather(fs, &s, &cursor, &items);
+		if (more < 0)
+			return more;
+		pool_run(fs->pool, s.count, work_one, &s);
+		for (unsigned i = 0; i < s.count; i++) {
+			if (s.stretches[i].result < 0) {
+				*position = band_row_address(s.stretches[i].band, s.stretches[i].row);
+				return s.stretches[i].result;
+			}
+			rows += s.stretches[i].count;
+			fs->walked_bytes += (uint64_t)s.stretches[i].count * UNIT_BYTES;
+		}
+		*position = position_of(fs, &cursor);
+		if (more == 0)
+			return 0;
+	}
+	return 1;
+}
+
+int rowwalk_pinned(struct fs *fs, const struct rowwalk *walk, address *position, uint64_t *ret_durable)
+{
+	struct store_pin pin;
+	pthread_mutex_lock(&fs->lock);
+	store_pin(fs, &pin);
+	*ret_durable = fs->durable;
+	pthread_mutex_unlock(&fs->lock);
+	int r = rowwalk_step(fs, walk, position);
+	store_unpin(fs, &pin);
+	return r;
+}
+
+/* In a band rows are taken to be spread evenly. */
+void rowwalk_progress(struct fs *fs, address position, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes)
+{
+	uint64_t before = 0, all = 0;
+	for (uint32_t i = 0; i < fs->config->band_count; i++) {
+		const struct band *b = &fs->config->bands[i];
+		uint64_t live = fs->alloc.bands[i].live_blocks;
+		all += live;
+		if (b->id < address_band(position))
+			before += live;
+		else if (b->id == address_band(position))
+			before += (uint64_t)((double)live * (double)address_block(position) / (double)band_blocks(b));
+	}
+	*ret_done_bytes = before * BLOCK_BYTES;
+	*ret_total_bytes = all * BLOCK_BYTES;
+}

@@ -1,0 +1,235 @@
+#include "fs/tree/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_RUN_BLOCKS 256u     /* contiguous records are read with one call, up to 1 MiB */
+
+struct record_ad store_node_ad(uint8_t tree, uint8_t level)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_NODE, .tree = tree, .level = level,
+		.length_bytes = le32_put(NODE_BYTES) };
+}
+
+struct record_ad store_data_ad(uint64_t object, uint64_t block, unsigned blocks)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_DATA,
+		.length_bytes = le32_put(blocks * BLOCK_BYTES), .object = le64_put(object), .offset = le64_put(block) };
+}
+
+struct record_ad store_pending_ad(uint64_t generation)
+{
+	return (struct record_ad){ .format = le32_put(FORMAT_VERSION), .kind = RECORD_PENDING, .length_bytes = le32_put(UNIT_BYTES),
+		.offset = le64_put(generation) };
+}
+
+void store_pin(struct fs *fs, struct store_pin *ret_pin)
+{
+	ret_pin->generation = fs->open->generation;
+	list_append(&fs->pins, &ret_pin->link);
+}
+
+void store_pin_now(struct fs *fs, struct store_pin *ret_pin)
+{
+	SCOPED_LOCK(&fs->lock);
+	store_pin(fs, ret_pin);
+}
+
+void store_unpin(struct fs *fs, struct store_pin *pin)
+{
+	pthread_mutex_lock(&fs->lock);
+	list_remove(&pin->link);
+	commit_release(fs);              /* what the pin held back may have to wait for no other commit */
+	pthread_mutex_unlock(&fs->lock);
+}
+
+uint64_t store_oldest_pin(struct fs *fs)
+{
+	return list_empty(&fs->pins) ? UINT64_MAX : container_of(fs->pins.next, struct store_pin, link)->generation;
+}
+
+int store_open(struct fs *fs, const struct sealed *s, const void *bytes, void *ret_plain)
+{
+	return open_record(&fs->keys->data, s->nonce, s->index, s->ad, sizeof *s->ad, bytes, s->blocks * BLOCK_BYTES, s->tag, ret_plain);
+}
+
+void store_narrow(const uint8_t *there, const uint8_t *want, unsigned *first, unsigned *end)
+{
+	while (*first < *end && !memcmp(there + *first * BLOCK_BYTES, want + *first * BLOCK_BYTES, BLOCK_BYTES))
+		++*first;
+	while (*first < *end && !memcmp(there + (*end - 1) * BLOCK_BYTES, want + (*end - 1) * BLOCK_BYTES, BLOCK_BYTES))
+		--*end;
+}
+
+/* Writes those of the record's blocks, as rebuilt and verified, in which the unit is different, or all if they cannot be read. */
+static int heal_blocks(struct fs *fs, const struct sealed *s, const struct bad_unit *unit, const uint8_t *good)
+{
+	struct iobuf *there cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES), *want cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	unsigned first = (unsigned)(address_block(s->address) % UNIT_BLOCKS), end = first + s->blocks;
+	if (!there || !want)
+		return -ENOMEM;
+	memcpy(want->data + first * BLOCK_BYTES, good, s->blocks * BLOCK_BYTES);
+	SCOPED_WRITE_LOCK(&fs->heal_lock);
+	if (array_read_column(fs->array, unit->band, unit->row, unit->column, there) == 0)
+		store_narrow(there->data, want->data, &first, &end);
+	return first == end ? 0 : array_write_column(fs->array, unit->band, unit->row, unit->column, first, end - first, want);
+}
+
+/* Heals a record.  What else is wrong of its unit is left to mend.c. */
+static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
+{
+	const struct band *b = config_band(fs->config, address_band(s->address));
+	uint64_t row = band_row_of(b, s->address);
+	unsigned index = (unsigned)(address_unit(s->address) % band_data_units(b));
+	struct bad_unit unit = { .band = b->id, .row = row, .column = (uint8_t)band_data_column(b, row, index) };
+	unsigned member = b->columns[unit.column].member;
+	if (fs->read_only)
+		event_report(&fs->options.events, EVENT_DAMAGED, (int)member, "%u bytes of member %u are damaged, and were made from parity "
+			"(band %u, row %llu)", s->blocks * BLOCK_BYTES, member + 1, b->id, (unsigned long long)row);
+	if (fs->read_only || commit_open(fs) < 0 || heal_blocks(fs, s, &unit, good) < 0)
+		return;
+	array_count_healed(fs->array, member);
+	event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes of member %u from parity (band %u, row %llu)",
+		s->blocks * BLOCK_BYTES, member + 1, b->id, (unsigned long long)row);
+	array_note_damage(fs->array, &unit);
+}
+
+static void report_unreadable(struct fs *fs, const struct sealed *s)
+{
+	if (s->ad->kind == RECORD_DATA)
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1,
+			"inode %llu: %u bytes at offset %llu cannot be read and parity cannot rebuild them",
+			(unsigned long long)le64_get(s->ad->object), s->blocks * BLOCK_BYTES,
+			(unsigned long long)le64_get(s->ad->offset) * BLOCK_BYTES);
+	else
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a %s at band %u, block %llu cannot be read and parity cannot rebuild it",
+			s->ad->kind == RECORD_NODE ? "tree node" : "pending record", address_band(s->address),
+			(unsigned long long)address_block(s->address));
+}
+
+/* The second try: from parity. */
+static int read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
+{
+	struct iobuf *buf = iobuf_new(UNIT_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int r = array_read_rebuilt(fs->array, s->address, s->blocks, buf, 0);
+	if (r == 0)
+		r = store_open(fs, s, buf->data, ret_plain);
+	if (r == 0)
+		heal(fs, s, buf->data);
+	iobuf_unref(buf);
+	if (r < 0 && r != -ENOMEM) {
+		report_unreadable(fs, s);
+		r = -EIO;
+	}
+	return r;
+}
+
+static bool address_valid(struct fs *fs, address from, unsigned blocks)
+{
+	const struct band *b = config_band(fs->config, address_band(from));
+	return b && blocks >= 1 && address_block(from) % UNIT_BLOCKS + blocks <= UNIT_BLOCKS
+		&& address_block(from) + blocks <= band_blocks(b);
+}
+
+int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
+{
+	if (!address_valid(fs, s->address, s->blocks))
+		return -EUCLEAN;
+	struct iobuf *buf = iobuf_new(UNIT_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int r = array_read(fs->array, s->address, s->blocks, buf, 0);
+	if (r == 0)
+		r = store_open(fs, s, buf->data, ret_plain);
+	iobuf_unref(buf);
+	return r == 0 || r == -ENOMEM ? r : read_rebuilt(fs, s, ret_plain);
+}
+
+static int read_pointer(struct fs *fs, const struct disk_pointer *p, const struct record_ad *ad, void *ret_image)
+{
+	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0 || !bytes_zero(p->zero, sizeof p->zero))
+		return -EUCLEAN;
+	struct sealed s = { le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ad };
+	return store_read(fs, &s, ret_image);
+}
+
+int store_read_node(struct fs *fs, const struct disk_pointer *pointer, uint8_t tree, uint8_t level, void *ret_image)
+{
+	struct record_ad ad = store_node_ad(tree, level);
+	int r = read_pointer(fs, pointer, &ad, ret_image);
+	if (r == 0)
+		r = image_validate(ret_image, tree, level);
+	if (r == -EBADMSG || r == -EUCLEAN) {
+		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a tree node at band %u, block %llu makes no sense though its tag is right",
+			address_band(le64_get(pointer->address)), (unsigned long long)address_block(le64_get(pointer->address)));
+		r = -EIO;
+	}
+	return r;
+}
+
+int store_read_pending(struct fs *fs, const struct disk_pointer *pointer, uint64_t generation, void *ret_image)
+{
+	struct record_ad ad = store_pending_ad(generation);
+	return read_pointer(fs, pointer, &ad, ret_image);
+}
+
+static struct sealed place_sealed(const struct record_place *p, const struct record_ad *ad)
+{
+	return (struct sealed){ p->address, p->blocks, p->nonce, p->tag, p->index, ad };
+}
+
+/* Records that follow one another in one band, read with one call. */
+static int read_run(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
+{
+	const struct record_place *last = &places[count - 1];
+	unsigned blocks = (unsigned)(last->address + last->blocks - places[0].address);
+	struct iobuf *buf = iobuf_new(blocks * BLOCK_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int read = array_read(fs->array, places[0].address, blocks, buf, 0), r = 0;
+	struct seal_batch batch;
+	bool have_batch = false;
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		const struct record_place *p = &places[i];
+		struct record_ad ad = store_data_ad(p->object, p->block, p->blocks);
+		struct sealed s = place_sealed(p, &ad);
+		int opened = -EIO;
+		if (read == 0) {
+			if (i == 0 || memcmp(p->nonce, places[i - 1].nonce, sizeof p->nonce)) {
+				if (have_batch)
+					seal_batch_end(&batch);
+				open_batch_begin(&fs->keys->data, p->nonce, &batch);
+				have_batch = true;
+			}
+			opened = open_record_in(&batch, p->index, &ad, sizeof ad, buf->data + (p->address - places[0].address) * BLOCK_BYTES,
+				p->blocks * BLOCK_BYTES, p->tag, bufs[i]);
+		}
+		if (opened < 0)          /* the run as a whole may have failed for the sake of others in it */
+			r = read == 0 ? read_rebuilt(fs, &s, bufs[i]) : store_read(fs, &s, bufs[i]);
+	}
+	if (have_batch)
+		seal_batch_end(&batch);
+	iobuf_unref(buf);
+	return r;
+}
+
+int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
+{
+	for (unsigned i = 0, n; i < count; i += n) {
+		if (!address_valid(fs, places[i].address, places[i].blocks))
+			return -EUCLEAN;
+		for (n = 1; i + n < count; n++) {
+			const struct record_place *a = &places[i + n - 1], *b = &places[i + n];
+			if (b->address != a->address + a->blocks || !address_valid(fs, b->address, b->blocks)
+				|| b->address + b->blocks - places[i].address > READ_RUN_BLOCKS)
+				break;
+		}
+		int r = read_run(fs, places + i, bufs + i, n);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,320 @@
+/* Adding, taking back, failing, replacing and removing members of a mounted array.
+ *
+ * A new disk stands in for the missing member as itself (raid/array_prepare.c): no configuration changes, and it comes in as one that
+ * was away since ever. What follows is catching up (catchup.c), which goes on by itself after a crash or the next mount.
+ *
+ * Spares and replacing are steps of the configuration (reshape.c): what is asked for here is the first of them, and the others follow by
+ * themselves. */
+#include "fs/upkeep/members.h"
+
+#include "fs/core.h"
+#include "fs/threads.h"
+#include "fs/upkeep/reshape.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void end(struct fs *fs)
+{
+	pthread_mutex_unlock(&fs->step_lock);
+	SCOPED_LOCK(&fs->lock);
+	fs->changing_members = false;
+	threads_wake_work(fs);
+}
+
+/* One change at a time, while the array can be written: until end, with step_lock. */
+static int begin(struct fs *fs, struct fail *fail)
+{
+	int r = 0;
+	pthread_mutex_lock(&fs->lock);
+	if (fs->read_only || fs->error || array_read_only(fs->array))
+		r = fail_set(fail, EROFS, FAIL_SYSTEM, "The filesystem is read-only%s.", fs->read_only ? "" :
+			" after a failure. Unmount it, check the members, and mount it again");
+	else if (fs->changing_members)
+		r = fail_set(fail, EBUSY, FAIL_BUSY, "Another change of the members is under way. Try again when it has ended.");
+	else
+		fs->changing_members = true;
+	pthread_mutex_unlock(&fs->lock);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&fs->step_lock);
+	r = commit_open(fs);
+	if (r == 0)
+		return 0;
+	end(fs);
+	return fail_set(fail, -r, FAIL_SYSTEM, "The array cannot be written: %s.", strerror(-r));
+}
+
+/* Its new state belongs into a root, and the work thread takes it from there. */
+static void taken(struct fs *fs, unsigned member)
+{
+	SCOPED_LOCK(&fs->lock);
+	fs->retries[member] = (struct retry){ 0 };
+	txn_mark_dirty(fs);
+	threads_wake_work(fs);
+}
+
+/* `blank`: the disk is made the missing member first. */
+static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsigned *ret_member, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r == 0) {
+		r = blank ? array_prepare(fs->array, disk, force, fail) : 0;
+		if (r >= 0)
+			r = array_adopt(fs->array, disk, ret_member, fail);
+		end(fs);
+	}
+	if (r < 0)
+		disk_close(disk);
+	else
+		taken(fs, *ret_member);
+	return r;
+}
+
+int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
+{
+	return take(fs, disk, true, force, ret_member, fail);
+}
+
+int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail)
+{
+	return take(fs, disk, false, false, ret_member, fail);
+}
+
+int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member)
+{
+	int r = array_resume(fs->array, path, ret_member);
+	if (r == 0)
+		taken(fs, *ret_member);
+	return r;
+}
+
+int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0)
+		return r;
+	if (member >= array_member_count(fs->array))
+		r = -ENOENT;
+	if (r == 0)
+		r = array_drop_member(fs->array, member, "it was failed by hand");
+	if (r == 0) {
+		pthread_mutex_lock(&fs->lock);
+		fs->retries[member] = (struct retry){ .held = true };
+		txn_mark_dirty(fs);
+		pthread_mutex_unlock(&fs->lock);
+		r = fs_sync(fs);
+		if (r < 0)
+			fail_set(fail, -r, FAIL_SYSTEM, "The member is out, and that cannot be written down: %s.", strerror(-r));
+	} else
+		fail_set(fail, -r, r == -EBUSY ? FAIL_TOO_FEW : FAIL_USAGE, r == -EBUSY ?
+			"Another member is not in sync: the array cannot do without this one. Wait until that one is in sync, or replace it." :
+			"The array has no such member.");
+	end(fs);
+	return r;
+}
+
+/* ---- Steps of the configuration ---- */
+
+static int step_failed(int r, const char *what, struct fail *fail)
+{
+	if (r == -EBUSY || r == -EAGAIN)
+		return fail_set(fail, -r, FAIL_BUSY, "%s: a member failed just now, or too much is being written. Nothing was changed; look at the "
+			"status, and try again.", what);
+	return fail_set(fail, -r, FAIL_SYSTEM, "%s: %s.", what, strerror(-r));
+}
+
+static int cannot_take(int r, unsigned member, const char *name, struct fail *fail)
+{
+	if (r == -ENOSPC)
+		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s is too small to take the place of member %u. Nothing was changed.", name, member + 1);
+	if (r == -EEXIST)
+		return fail_set(fail, EEXIST, FAIL_USAGE, "%s holds data beside that of member %u already.", name, member + 1);
+	return step_failed(r, "The member cannot be replaced", fail);
+}
+
+/* Is it one that can be replaced? */
+static int check_replaced(struct fs *fs, unsigned member, struct fail *fail)
+{
+	const struct config *config = fs->config;
+	if (member >= config->member_count || !(config_with_columns(config) >> member & 1))
+		return fail_set(fail, ENOENT, FAIL_USAGE, "The array has no such member, or it is a spare: there is nothing to replace.");
+	if (config->job_count > 0)
+		return fail_set(fail, EBUSY, FAIL_BUSY, "A member is being replaced already. Wait until that has ended, or cancel it (remove).");
+	return 0;
+}
+
+/* Takes the disk over, also on failure; the caller holds step_lock. */
+static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
+{
+	struct config *next = config_next(fs->config);
+	struct uuid uuid;
+	uuid_make(fs->env, &uuid);
+	int index = next ? config_add_spare(next, &uuid, disk->size_bytes) : -ENOMEM;
+	int r = index;
+	if (r == -ENOSPC)
+		fail_set(fail, ENOSPC, FAIL_USAGE, "The array has %u members already: there is no room for another one.", MEMBERS_MAX);
+	else if (r == -EINVAL)
+		fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small for this array.", disk->name,
+			(unsigned long long)disk->size_bytes);
+	else if (r < 0)
+		step_failed(r, "The spare cannot be added", fail);
+	else
+		r = array_prepare_spare(fs->array, disk, force, next, (unsigned)index, fail);
+	if (r < 0) {
+		config_free(next);
+		disk_close(disk);
+		return r;
+	}
+	pthread_mutex_lock(&fs->lock);
+	fs->retries[index] = (struct retry){ 0 };
+	pthread_mutex_unlock(&fs->lock);
+	r = reshape_step(fs, next, disk);
+	if (r < 0)
+		return step_failed(r, "The spare cannot be added", fail);
+	*ret_member = (unsigned)index;
+	return 0;
+}
+
+/* Would its columns fit on a disk of that size? */
+static int try_on(struct fs *fs, unsigned member, uint64_t size_bytes)
+{
+	struct config *next = config_next(fs->config);
+	struct uuid uuid;
+	uuid_make(fs->env, &uuid);
+	if (next)
+		config_cancel_jobs(next);
+	int r = next ? config_add_spare(next, &uuid, size_bytes) : -ENOMEM;
+	if (r >= 0)
+		r = config_begin_jobs(next, member, (unsigned)r);
+	else if (r == -EINVAL)
+		r = -ENOSPC;
+	config_free(next);
+	return r;
+}
+
+/* A spare that can stand in for nobody is none. */
+static int check_useful(struct fs *fs, const struct disk *disk, struct fail *fail)
+{
+	uint32_t have = config_with_columns(fs->config);
+	int r = -ENOSPC;
+	for (unsigned m = 0; m < MEMBERS_MAX && r == -ENOSPC; m++)
+		if (have >> m & 1)
+			r = try_on(fs, m, disk->size_bytes);
+	if (r == -ENOSPC)
+		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small to stand in for any member. Nothing was changed.",
+			disk->name, (unsigned long long)disk->size_bytes);
+	return r < 0 && r != -EEXIST ? step_failed(r, "The spare cannot be added", fail) : 0;
+}
+
+int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0) {
+		disk_close(disk);
+		return r;
+	}
+	r = array_check_new(fs->array, disk, force, fail);
+	if (r == 0)
+		r = check_useful(fs, disk, fail);
+	if (r == 0)
+		r = add_spare(fs, disk, force, ret_member, fail);
+	else
+		disk_close(disk);
+	end(fs);
+	return r;
+}
+
+int fs_member_find_spare(struct fs *fs, const char *path, unsigned *ret_member)
+{
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		if (s.role == MEMBER_SPARE && !strcmp(s.name, path)) {
+			*ret_member = m;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+{
+	struct member_status s;
+	int r = check_replaced(fs, member, fail);
+	if (r < 0)
+		return r;
+	array_member_status(fs->array, spare, &s);
+	if (s.role != MEMBER_SPARE)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "Member %u is not a spare.", spare + 1);
+	if (!s.settled)
+		return fail_set(fail, EBUSY, FAIL_BUSY, "The spare %s is not in sync. Wait until it is, or use another disk.", s.name);
+	r = reshape_begin(fs, member, spare);
+	return r < 0 ? cannot_take(r, member, s.name, fail) : 0;
+}
+
+int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r == 0) {
+		r = replace(fs, member, spare, fail);
+		end(fs);
+	}
+	return r;
+}
+
+/* Takes the disk over; with step_lock. */
+static int replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail)
+{
+	int r = check_replaced(fs, member, fail);
+	if (r == 0)
+		r = array_check_new(fs->array, disk, force, fail);
+	if (r == 0 && (r = try_on(fs, member, disk->size_bytes)) < 0)
+		cannot_take(r, member, disk->name, fail);
+	if (r < 0) {
+		disk_close(disk);
+		return r;
+	}
+	r = add_spare(fs, disk, force, ret_new, fail);
+	return r < 0 ? r : replace(fs, member, *ret_new, fail);
+}
+
+int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0) {
+		disk_close(disk);
+		return r;
+	}
+	r = replace_by(fs, member, disk, force, ret_new, fail);
+	end(fs);
+	return r;
+}
+
+static int remove_spare(struct fs *fs, unsigned member, struct fail *fail)
+{
+	const struct config *config = fs->config;
+	if (member >= config->member_count || config->members[member].role == MEMBER_UNUSED)
+		return fail_set(fail, ENOENT, FAIL_USAGE, "The array has no such member.");
+	if (config_needed(config) >> member & 1)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "Member %u serves: only a spare can be removed. To take its disk out, replace it.", member + 1);
+	if (config_job_targets(config) >> member & 1) {
+		int r = reshape_cancel(fs);
+		return r < 0 ? step_failed(r, "The replacing cannot be cancelled", fail) : 0;
+	}
+	struct config *next = config_next(config);
+	if (next)
+		config_remove_member(next, member);
+	int r = next ? reshape_step(fs, next, NULL) : -ENOMEM;
+	return r < 0 ? step_failed(r, "The spare cannot be removed", fail) : 0;
+}
+
+int fs_member_remove(struct fs *fs, unsigned member, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r == 0) {
+		r = remove_spare(fs, member, fail);
+		end(fs);
+	}
+	return r;
+}

@@ -1,0 +1,18 @@
+/* Rows that are known to be damaged are made whole again: see mend.c. */
+#ifndef FS_MEND_H
+#define FS_MEND_H
+
+#include "fs/space/rowlive.h"
+
+/* Makes parity of the row right if it is not.  `list` has what lives in the row.  0, also when nothing was written since some of it
+ * does not verify as it lies there (whoever reads it heals it); -EAGAIN when an older generation, or a pin, still has something in
+ * the row: it can be made after the next commit.  No lock held, under the caller's pin. */
+int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const struct live_list *list);
+/* Verifies everything that lives in the row, and then makes its parity right, as above.  Does nothing to a row that no row item
+ * covers yet. */
+int mend_row(struct fs *fs, const struct band *band, uint64_t row);
+/* Mends one of the units noted by array_note_damage.  1: there may be more to do now; 0: nothing at the moment; -errno.  No lock
+ * held. */
+int mend_step(struct fs *fs);
+
+#endif

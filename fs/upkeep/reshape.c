@@ -1,0 +1,290 @@
+/* The members of an array change by steps of its configuration (doc/membership.md).  What comes next is read off the configuration and the
+ * members' states alone, so it goes on after a cut or at the next mount:
+ *
+ *   jobs, not all copied            copy (jobs.c)
+ *   jobs, all copied                their end, once all who will have columns of their bands are settled (J7)
+ *   a replacement with columns      votes (V2), or takes the vote of a voter without columns that is out (V4)
+ *   a voter without columns         is a member no more (V3), nor is one that was replaced before it voted
+ *   a member that is out, a spare   jobs for all of its columns onto the spare
+ *
+ * A spare waits a little, since cables and hubs have moments; not if the owner failed the member, or it is worn out. */
+#include "fs/upkeep/reshape.h"
+
+#include "fs/upkeep/boundary.h"
+#include "fs/upkeep/jobs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SPARE_WAITS_NS (30 * INT64_C(1000000000))
+#define STEP_TRIES 8u
+
+/* ---- Steps ---- */
+
+struct stepping { struct config *next; struct disk *added; };
+
+static int take_step(struct fs *fs, void *ctx)
+{
+	struct stepping *s = ctx;
+	int r = array_step_take(fs->array, s->next, s->added);
+	if (r < 0)
+		return r;
+	atomic_store(&fs->config, array_config(fs->array));
+	txn_mark_dirty(fs);
+	return 0;
+}
+
+int reshape_step(struct fs *fs, struct config *next, struct disk *added)
+{
+	struct stepping s = { next, added };
+	int r = commit_open(fs);
+	if (r == 0)
+		r = array_step_write(fs->array, next);
+	if (r == 0) {
+		r = -EBUSY;
+		for (unsigned i = 0; i < STEP_TRIES && r == -EBUSY; i++)
+			r = boundary_run(fs, take_step, &s);
+	}
+	if (r < 0) {
+		config_free(next);
+		disk_close(added);
+		return r;
+	}
+	r = fs_sync(fs);
+	if (r == 0 && !array_step_counts(fs->array))
+		r = -EIO;
+	if (r == 0)
+		array_let_go(fs->array);
+	return r;
+}
+
+int reshape_begin(struct fs *fs, unsigned source, unsigned target)
+{
+	struct config *next = config_next(fs->config);
+	int r = next ? config_begin_jobs(next, source, target) : -ENOMEM;
+	if (r < 0) {
+		config_free(next);
+		return r;
+	}
+	r = reshape_step(fs, next, NULL);
+	if (r == 0)
+		event_report(&fs->options.events, EVENT_REPLACE_STARTED, (int)target, "member %u is taking the place of member %u", target + 1,
+			source + 1);
+	return r;
+}
+
+int reshape_cancel(struct fs *fs)
+{
+	struct config *next = config_next(fs->config);
+	if (!next)
+		return -ENOMEM;
+	unsigned target = next->jobs[0].target.member;
+	config_cancel_jobs(next);
+	int r = reshape_step(fs, next, NULL);
+	if (r == 0)
+		event_report(&fs->options.events, EVENT_REPLACE_STOPPED, (int)target, "member %u no longer takes another's place", target + 1);
+	return r;
+}
+
+/* ---- What the members are now ---- */
+
+struct view {
+	const struct config *config;
+	unsigned count;
+	uint32_t voters, columns, needed;
+	uint32_t in_sync, settled, out, out_for_good;
+	uint32_t gaps;                   /* in sync, with a gap */
+	struct member_status members[MEMBERS_MAX];
+};
+
+static void look(struct fs *fs, struct view *v)
+{
+	*v = (struct view){ .config = fs->config, .count = array_member_count(fs->array) };
+	v->voters = config_voters(v->config);
+	v->columns = config_with_columns(v->config);
+	v->needed = v->voters | v->columns;
+	for (unsigned m = 0; m < v->count && m < MEMBERS_MAX; m++) {
+		array_member_status(fs->array, m, &v->members[m]);
+		v->in_sync |= (uint32_t)(v->members[m].state == MEMBER_IN_SYNC) << m;
+		v->gaps |= (uint32_t)(v->members[m].state == MEMBER_IN_SYNC && v->members[m].gap.present) << m;
+		v->out |= (uint32_t)(v->members[m].state == MEMBER_OUT) << m;
+		v->settled |= (uint32_t)v->members[m].settled << m;
+		v->out_for_good |= (uint32_t)v->members[m].out_for_good << m;
+	}
+}
+
+static unsigned first_of(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
+
+static int step_or_later(struct fs *fs, struct config *next)
+{
+	int r = next ? reshape_step(fs, next, NULL) : -ENOMEM;
+	return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
+}
+
+/* An idle mount has not written yet that it misses the member: no step before a root says so. */
+static int say_it_is_out(struct fs *fs)
+{
+	return commit_now(fs) < 0 ? -EIO : 1;
+}
+
+/* ---- Members that are lost, and who could stand in ---- */
+
+static void note_out(struct fs *fs, const struct view *v)
+{
+	int64_t now = fs_now_ns(fs);
+	for (unsigned m = 0; m < v->count; m++) {
+		bool out = v->members[m].state == MEMBER_OUT;
+		if (!out)
+			fs->out_since_ns[m] = 0;
+		else if (!fs->out_since_ns[m])
+			fs->out_since_ns[m] = now;
+	}
+}
+
+/* Is its place to be taken? */
+static bool lost(struct fs *fs, const struct view *v, unsigned member)
+{
+	if (!((v->columns & v->out) >> member & 1))
+		return false;
+	SCOPED_LOCK(&fs->lock);
+	return !fs->changing_members && (fs->retries[member].held || v->members[member].worn_out
+		|| fs_now_ns(fs) - fs->out_since_ns[member] >= SPARE_WAITS_NS);
+}
+
+/* Would all of its columns fit there, if there were no jobs? */
+static bool fits(const struct view *v, unsigned member, unsigned spare)
+{
+	struct config *next = config_next(v->config);
+	if (next)
+		config_cancel_jobs(next);
+	bool fit = next && config_begin_jobs(next, member, spare) == 0;
+	config_free(next);
+	return fit;
+}
+
+/* One that could take the lost member's place: a spare, or one of `also` that has no columns yet.  -1: none. */
+static int find_stand_in(const struct view *v, unsigned member, uint32_t also)
+{
+	uint32_t spares = (config_with_role(v->config, MEMBER_SPARE) | (also & ~v->columns)) & v->settled;
+	for (unsigned s = 0; s < v->count; s++)
+		if ((spares >> s & 1) && fits(v, member, s))
+			return (int)s;
+	return -1;
+}
+
+/* ---- Jobs ---- */
+
+/* A member is lost, these jobs do not bring its columns back, and others could: with spares, or the very target of these (J9). */
+static bool in_the_way(struct fs *fs, const struct view *v, const struct array_job *job)
+{
+	uint32_t helped = job->targets & v->out ? 0 : job->sources;
+	for (unsigned m = 0; m < v->count; m++)
+		if (!(helped >> m & 1) && lost(fs, v, m) && find_stand_in(v, m, job->targets) >= 0)
+			return true;
+	return false;
+}
+
+static int work_on_jobs(struct fs *fs, const struct view *v)
+{
+	struct array_job job;
+	array_job(fs->array, &job);
+	if (in_the_way(fs, v, &job)) {
+		int r = reshape_cancel(fs);
+		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
+	}
+	int r = jobs_step(fs);
+	if (r != 0 || !array_job(fs->array, &job) || job.position != JOB_ALL)
+		return r;
+	uint32_t lacking = config_job_holders(v->config) & ~v->settled;
+	if (lacking && !(lacking & ~v->gaps) && (job.sources & v->out_for_good) && jobs_verify(fs))
+		return 1;
+	if (lacking)
+		return 0;
+	struct config *next = config_next(v->config);
+	if (next)
+		config_end_jobs(next);
+	return step_or_later(fs, next);
+}
+
+/* ---- Voters ---- */
+
+/* Members that were replaced before they voted. */
+static uint32_t left_over(const struct view *v)
+{
+	return config_with_role(v->config, MEMBER_REPLACEMENT) & ~v->columns;
+}
+
+static int remove_member(struct fs *fs, const struct view *v, unsigned member)
+{
+	struct config *next = config_next(v->config);
+	if (next)
+		config_remove_member(next, member);
+	return step_or_later(fs, next);
+}
+
+static int change_voters(struct fs *fs, const struct view *v)
+{
+	uint32_t ready = v->columns & ~v->voters & v->settled, idle = v->voters & ~v->columns;
+	if (left_over(v))
+		return remove_member(fs, v, first_of(left_over(v)));
+	if (!ready && !(idle && __builtin_popcount(v->voters) > MEMBERS_MIN))
+		return 0;
+	if (idle & v->out & ~v->out_for_good)
+		return say_it_is_out(fs);
+	if (!ready)
+		return remove_member(fs, v, first_of(idle));
+	bool exchange = idle & v->out_for_good;
+	if (!exchange && (v->needed & ~v->settled))
+		return 0;
+	unsigned member = first_of(ready);
+	struct config *next = config_next(v->config);
+	if (!next)
+		return -ENOMEM;
+	next->members[member].role = MEMBER_VOTER;
+	if (exchange)
+		config_remove_member(next, first_of(idle & v->out_for_good));
+	int r = step_or_later(fs, next);
+	if (r == 1)
+		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)member, "member %u is complete, and has the place of the one that it "
+			"stands in for", member + 1);
+	return r;
+}
+
+/* ---- Spares ---- */
+
+static int take_spare(struct fs *fs, const struct view *v)
+{
+	for (unsigned m = 0; m < v->count; m++) {
+		int s = lost(fs, v, m) ? find_stand_in(v, m, 0) : -1;
+		if (s < 0)
+			continue;
+		if (!(v->out_for_good >> m & 1))
+			return say_it_is_out(fs);
+		int r = reshape_begin(fs, m, (unsigned)s);
+		if (r == 0)
+			event_report(&fs->options.events, EVENT_SPARE_TAKEN, s, "spare %u steps in for member %u, which is out", (unsigned)s + 1, m + 1);
+		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
+	}
+	return 0;
+}
+
+int reshape_work(struct fs *fs)
+{
+	struct view v;
+	if (fs->read_only || fs->error)
+		return 0;
+	SCOPED_LOCK(&fs->step_lock);
+	look(fs, &v);
+	note_out(fs, &v);
+	if (v.config->job_count > 0)
+		return work_on_jobs(fs, &v);
+	int r = change_voters(fs, &v);
+	return r != 0 ? r : take_spare(fs, &v);
+}
+
+bool reshape_waits(struct fs *fs, const struct array_job *job)
+{
+	struct view v;
+	look(fs, &v);
+	return (job->targets & ~v.in_sync) || (job->position == JOB_ALL && (config_job_holders(v.config) & ~v.settled));
+}
