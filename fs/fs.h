@@ -110,10 +110,14 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *attr, unsigned
  * directory, if it has one, else cred.umask does that. A setgid directory hands its group on, and the bit to directories.
  * -EEXIST, -ENOTDIR, -ENOENT (directory removed), -ENAMETOOLONG, -ENOSPC. */
 int fs_mknod(struct fs *fs, uint64_t dir, const char *name, uint32_t mode, uint64_t rdev, struct fs_cred cred, struct fs_attr *ret_attr);
+/* A regular file without a name (open(2), O_TMPFILE), to be in `dir`: as fs_mknod, and referred to once when this returns. The last fs_unref
+ * frees it, unless fs_link gave it a name before. */
+int fs_tmpfile(struct fs *fs, uint64_t dir, uint32_t mode, struct fs_cred cred, struct fs_attr *ret_attr);
 int fs_symlink(struct fs *fs, uint64_t dir, const char *name, const char *target, struct fs_cred cred, struct fs_attr *ret_attr);
 /* Target is NUL-terminated in buf; -ERANGE if it does not fit. */
 int fs_readlink(struct fs *fs, uint64_t ino, char *buf, size_t size_bytes);
-int fs_link(struct fs *fs, uint64_t ino, uint64_t dir, const char *name, struct fs_attr *ret_attr);     /* -EPERM on a directory, -EMLINK */
+/* -EPERM on a directory, -EMLINK, -ENOENT when the last name is gone */
+int fs_link(struct fs *fs, uint64_t ino, uint64_t dir, const char *name, struct fs_attr *ret_attr);
 int fs_unlink(struct fs *fs, uint64_t dir, const char *name);           /* -EISDIR on a directory */
 int fs_rmdir(struct fs *fs, uint64_t dir, const char *name);            /* -ENOTEMPTY, -ENOTDIR */
 /* flags: 0, RENAME_NOREPLACE or RENAME_EXCHANGE (renameat2(2)); others -EINVAL. */

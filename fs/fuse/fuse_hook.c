@@ -1,6 +1,6 @@
 /* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
  *
- * Three things are lifted here; every other byte passes through unchanged:
+ * Four things are lifted here; every other byte passes through unchanged:
  *
  * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
  *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
@@ -17,7 +17,10 @@
  *    nothing after it).  When all threads of the loop are gone, the filesystem is closed, and then
  *    fuse_hook_answer_unmount sends the answer.  It must go to the descriptor that the request came from, which may
  *    be a clone that libfuse closes with its thread, so a duplicate is kept.  Its number is reserved from the
- *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait. */
+ *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait.
+ *
+ * 4. open(2) with O_TMPFILE is a request that libfuse does not know, with the arguments and the answer of CREATE (its name means
+ *    nothing): it becomes one, and read_hook notes for the thread what it was. */
 #include "fs/fuse/fuse_internal.h"
 
 #include <assert.h>
@@ -31,11 +34,16 @@
 /* The reply to INIT caps what may be set later for the mount's backing device; libfuse repeats the kernel's default there. */
 #define READAHEAD_BYTES_MAX (4u << 20)
 
-static __thread bool kill_suidgid;
+static __thread bool kill_suidgid, tmpfile_asked;
 
 bool fuse_hook_kill_suidgid(void)
 {
 	return kill_suidgid;
+}
+
+bool fuse_hook_tmpfile(void)
+{
+	return tmpfile_asked;
 }
 
 /* The flag in a WRITE, OPEN or CREATE that tells to drop the bits. */
@@ -94,7 +102,7 @@ static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 	struct fuse_server *server = userdata;
 	ssize_t n = read(fd, buf, bytes);
 
-	kill_suidgid = false;
+	kill_suidgid = tmpfile_asked = false;
 	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
 	if (n < 0 && errno == ECONNABORTED)
 		errno = ENODEV;
@@ -112,6 +120,9 @@ static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 		return keep_destroy(server, header, fd);
 	} else if (header->opcode == FUSE_SYNCFS && bytes >= sizeof *header + sizeof(struct fuse_fsync_in)) {
 		return syncfs_to_fsyncdir(buf);
+	} else if (header->opcode == FUSE_TMPFILE) {
+		((struct fuse_in_header *)buf)->opcode = FUSE_CREATE;
+		tmpfile_asked = true;
 	} else {
 		kill_suidgid = asks_to_kill(header, body, body_bytes);
 	}

@@ -77,6 +77,8 @@ int fuse_hook_install(struct fuse_server *server);
 void fuse_hook_answer_unmount(struct fuse_server *server);
 /* Did the request that this thread is handling ask to drop suid and sgid? */
 bool fuse_hook_kill_suidgid(void);
+/* Is the CREATE that this thread is handling one for a file without a name? */
+bool fuse_hook_tmpfile(void);
 
 /* ---- fs/fuse/fuse_device.c ---- */
 

@@ -317,11 +317,29 @@ int open_truncate(fuse_req_t req, fuse_ino_t ino, struct fs_attr *ret_attr)
 	return r < 0 ? r : fs_setattr(fs_of(req), ino, &attr, FS_SET_SIZE | (kill ? FS_KILL_SUIDGID : 0), ret_attr);
 }
 
+/* O_TMPFILE */
+static void create_nameless(fuse_req_t req, fuse_ino_t dir, mode_t mode, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct fs_attr attr;
+	int r = fs_tmpfile(fs, dir, mode, cred_of(req), &attr);
+
+	create_reply(req, fi, r, &attr);
+	if (!r)
+		fs_unref(fs, attr.ino, 1);
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct fs_attr attr;
-	int r = fs_mknod(fs, dir, name, S_IFREG | (mode & ~(mode_t)S_IFMT), 0, cred_of(req), &attr);
+	int r;
+
+	if (fuse_hook_tmpfile()) {
+		create_nameless(req, dir, mode, fi);
+		return;
+	}
+	r = fs_mknod(fs, dir, name, S_IFREG | (mode & ~(mode_t)S_IFMT), 0, cred_of(req), &attr);
 
 	if (r == -EEXIST && !(fi->flags & O_EXCL)) {
 		r = fs_lookup(fs, dir, name, &attr);

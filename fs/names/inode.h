@@ -62,7 +62,7 @@ int inode_reap_orphans(struct fs *fs);
  * refers to it and the caller calls inode_reap after its operation; else the last fs_unref does. */
 int orphan_prepare(struct fs *fs, uint64_t ino);
 int orphan_put(struct fs *fs, uint64_t ino, bool *ret_reap);
-/* A hidden object got its owner (prepared). */
+/* A hidden object got its owner, or a nameless one its name (prepared). */
 int orphan_delete(struct fs *fs, uint64_t ino);
 /* Frees an orphan, in several operations. No lock held. What fails is reported and tried again at the next mount. */
 void inode_reap(struct fs *fs, uint64_t ino);
@@ -71,6 +71,10 @@ void inode_reap(struct fs *fs, uint64_t ino);
 int inode_table_ref(struct fs *fs, uint64_t ino);
 /* An orphan from now on: returns true if nobody refers to it. */
 bool inode_table_orphan(struct fs *fs, uint64_t ino);
+/* Counts the first reference to an object that is made without a name (-ENOMEM), and remembers that it may get one, until it does or
+ * nobody refers to it. */
+int inode_table_nameless(struct fs *fs, uint64_t ino);
+bool inode_table_is_nameless(struct fs *fs, uint64_t ino);
 bool inode_table_referred(struct fs *fs, uint64_t ino);
 /* No orphan any more. */
 void inode_table_adopt(struct fs *fs, uint64_t ino);

@@ -24,6 +24,7 @@ struct table_entry {
 	uint64_t ino, refs;
 	int64_t atime_ns;                /* valid while in notes */
 	bool orphan;
+	bool nameless;                   /* an orphan that never had a name, and may get one */
 };
 
 struct inode_table {
@@ -189,6 +190,26 @@ bool inode_table_orphan(struct fs *fs, uint64_t ino)
 	return false;
 }
 
+int inode_table_nameless(struct fs *fs, uint64_t ino)
+{
+	SCOPED_LOCK(&fs->inodes->mutex);
+	struct table_entry *e = entry_get(fs->inodes, ino);
+
+	if (!e)
+		return -ENOMEM;
+	e->refs++;
+	e->nameless = true;
+	return 0;
+}
+
+bool inode_table_is_nameless(struct fs *fs, uint64_t ino)
+{
+	SCOPED_LOCK(&fs->inodes->mutex);
+	struct table_entry *e = *slot_of(fs->inodes, ino);
+
+	return e && e->nameless;
+}
+
 bool inode_table_referred(struct fs *fs, uint64_t ino)
 {
 	SCOPED_LOCK(&fs->inodes->mutex);
@@ -203,7 +224,7 @@ void inode_table_adopt(struct fs *fs, uint64_t ino)
 	struct table_entry *e = *slot_of(fs->inodes, ino);
 
 	if (e)
-		e->orphan = false;
+		e->orphan = e->nameless = false;
 }
 
 /* Counts one more on an object that somebody refers to already. */
@@ -259,7 +280,7 @@ void fs_unref(struct fs *fs, uint64_t ino, uint64_t count)
 	e->refs -= count;
 	if (e->refs == 0) {
 		reap = e->orphan;
-		e->orphan = false;
+		e->orphan = e->nameless = false;
 		entry_put(table, e);
 	}
 	pthread_mutex_unlock(&table->mutex);

@@ -86,7 +86,7 @@ void namei_touch(struct inode *dir, int64_t now)
 
 struct make {
 	uint64_t dir;
-	const char *name;
+	const char *name;                /* NULL: none yet */
 	uint32_t mode;
 	uint64_t rdev;
 	struct fs_cred cred;
@@ -158,7 +158,7 @@ static int make_prepare(struct fs *fs, const struct make *make, const struct ent
 	if (r == 0)
 		r = inode_prepare(fs, entry->child);
 	if (r == 0)
-		r = entry_prepare(fs, entry);
+		r = make->name ? entry_prepare(fs, entry) : orphan_prepare(fs, entry->child);
 	for (unsigned i = 0; i < 2 && r == 0; i++)
 		if (acls[i].found)
 			r = xattr_acl_prepare(fs, &acls[i]);
@@ -172,6 +172,7 @@ static int make_locked(struct fs *fs, const struct make *make, struct fs_attr *r
 	struct inode dir, child;
 	struct xattr_acl acls[2];
 	struct entry entry;
+	bool reap;
 
 	int r = namei_dir(fs, make->dir, &dir);
 	if (r < 0)
@@ -180,13 +181,18 @@ static int make_locked(struct fs *fs, const struct make *make, struct fs_attr *r
 	child.rdev = make->rdev;
 	child.parent = S_ISDIR(make->mode) ? dir.ino : 0;
 	r = inherit(fs, make, &dir, &child, acls);
-	if (r == 0)
+	entry = (struct entry){ .child = child.ino };
+	if (r == 0 && make->name)
 		r = entry_place(fs, dir.ino, make->name, child.ino, child.mode, NULL, &entry);
 	if (r == 0)
 		r = make_prepare(fs, make, &entry, acls);
+	if (r == 0 && !make->name) {
+		child.links = 0;
+		r = inode_table_nameless(fs, child.ino);
+	}
 	if (r < 0)
 		return r;
-	r = entry_put(fs, &entry);
+	r = make->name ? entry_put(fs, &entry) : orphan_put(fs, child.ino, &reap);
 	if (r == 0 && make->target)
 		r = put_target(fs, make, &child);
 	for (unsigned i = 0; i < 2 && r == 0; i++)
@@ -194,10 +200,11 @@ static int make_locked(struct fs *fs, const struct make *make, struct fs_attr *r
 			r = xattr_acl_put(fs, &acls[i]);
 	if (r == 0)
 		r = inode_create(fs, &child);
-	namei_enter(&dir, &child);
-	namei_touch(&dir, child.ctime_ns);
-	if (r == 0)
+	if (r == 0 && make->name) {
+		namei_enter(&dir, &child);
+		namei_touch(&dir, child.ctime_ns);
 		r = inode_store(fs, &dir);
+	}
 	if (r == 0 && ret_attr)
 		inode_attr(fs, &child, ret_attr);
 	return inode_changed(fs, r);
@@ -206,7 +213,7 @@ static int make_locked(struct fs *fs, const struct make *make, struct fs_attr *r
 static int make_object(struct fs *fs, const struct make *make, struct fs_attr *ret_attr)
 {
 	struct op op;
-	int r = namei_check(make->name, -EEXIST);
+	int r = make->name ? namei_check(make->name, -EEXIST) : 0;
 
 	if (r == 0)
 		r = op_begin(fs, &op, OP_MODIFY, make->target_bytes > INLINE_MAX ? 1 : 0);
@@ -236,6 +243,13 @@ int fs_mknod(struct fs *fs, uint64_t dir, const char *name, uint32_t mode, uint6
 	default:
 		return -EINVAL;
 	}
+	return make_object(fs, &make, ret_attr);
+}
+
+int fs_tmpfile(struct fs *fs, uint64_t dir, uint32_t mode, struct fs_cred cred, struct fs_attr *ret_attr)
+{
+	struct make make = { .dir = dir, .mode = S_IFREG | (mode & 07777), .cred = cred };
+
 	return make_object(fs, &make, ret_attr);
 }
 
@@ -283,7 +297,8 @@ static int link_locked(struct fs *fs, uint64_t ino, uint64_t dir_ino, const char
 		return r;
 	if (S_ISDIR(child.mode))
 		return -EPERM;
-	if (child.links == 0)
+	bool nameless = child.links == 0;
+	if (nameless && !inode_table_is_nameless(fs, ino))
 		return -ENOENT;
 	r = entry_place(fs, dir.ino, name, ino, child.mode, NULL, &entry);
 	if (r == 0 && child.links >= NAMEI_LINKS_MAX)
@@ -294,9 +309,13 @@ static int link_locked(struct fs *fs, uint64_t ino, uint64_t dir_ino, const char
 		r = inode_prepare(fs, dir.ino);
 	if (r == 0)
 		r = inode_prepare(fs, ino);
+	if (r == 0 && nameless)
+		r = orphan_prepare(fs, ino);
 	if (r < 0)
 		return r;
 	r = entry_put(fs, &entry);
+	if (r == 0 && nameless)
+		r = orphan_delete(fs, ino);
 	child.links++;
 	child.ctime_ns = fs_now_ns(fs);
 	namei_enter(&dir, &child);

@@ -1,7 +1,7 @@
 /* Orphans: objects that nothing names any more, from their last link to the last of their items.
  *
  * An object becomes an orphan in the operation that takes its last name (orphan_put: its ITEM_ORPHAN item), or is made as
- * one (a hidden object, until its owner takes it: orphan_delete).  It is freed by inode_reap: by the operation
+ * one (a hidden object, until its owner takes it, and a file without a name, until it gets one: orphan_delete).  It is freed by inode_reap: by the operation
  * itself when nobody refers to it, at its last fs_unref, or, after a crash, by inode_reap_orphans.  Freeing takes several operations:
  * each takes some xattrs or extents, and the last one takes the inode and the orphan item together; so a cut in between
  * leaves an orphan that is merely smaller.  It is harmless if two threads do it at once, and nothing that is

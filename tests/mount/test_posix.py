@@ -88,13 +88,21 @@ def unlink(m):
     lib.check_equal(os.pread(fd, 10, 0), b"hel", "a new file of that name is another")
     lib.check(os.fstat(fd).st_ino != os.stat(m + "open").st_ino, "another inode")
     os.close(fd)
-    if result_of(open_close, m, os.O_TMPFILE | os.O_RDWR) != "ENOTSUP":
+    names = os.listdir(m)
+    with Times([], d=m):
         fd = os.open(m, os.O_TMPFILE | os.O_RDWR, 0o640)
-        os.write(fd, b"t")
-        lib.check_equal(os.fstat(fd).st_nlink, 0, "a file without a name")
-        link_open(fd, m + "tmp")
-        os.close(fd)
-        lib.check_equal((read(m + "tmp"), os.stat(m + "tmp").st_nlink, mode_of(m + "tmp")), (b"t", 1, 0o640), "it got a name")
+    os.write(fd, b"t")
+    lib.check_equal(os.fstat(fd).st_nlink, 0, "a file without a name")
+    lib.check_equal(os.listdir(m), names, "it is in no directory")
+    link_open(fd, m + "tmp")
+    link_open(fd, m + "tmp2")
+    os.close(fd)
+    lib.check_equal((read(m + "tmp"), os.stat(m + "tmp").st_nlink, mode_of(m + "tmp")), (b"t", 2, 0o640), "it got names")
+    fd = os.open(m, os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+    expect("ENOENT", link_open, fd, m + "never")
+    os.close(fd)
+    expect("EINVAL", open_close, m, os.O_TMPFILE | os.O_RDONLY)
+    expect("ENOTDIR", open_close, m + "tmp", os.O_TMPFILE | os.O_RDWR)
     expect("ENOTEMPTY" if not os.path.ismount(m) else "EBUSY", os.rmdir, m)
 
 

@@ -145,6 +145,29 @@ static int op_hold(struct replay *run)
 	return r;
 }
 
+/* A file that gets a name late, or never. */
+static int op_nameless(struct replay *run)
+{
+	struct fs_attr attr;
+	char name[NAME_BYTES];
+	uint64_t dir = pick_dir(run);
+	unsigned bytes = 1 + replay_pick(run, 9000);
+	bool syncs = !run->no_syncs && replay_pick(run, 2), link = replay_pick(run, 4) > 0;
+	pick_name(run, name);
+	memset(buffer, 'A' + (int)replay_pick(run, 20), bytes);
+	doing(run, "a file without a name of %u bytes%s%s%s in %llu", bytes, syncs ? ", fsync" : "", link ? ", link as " : "", link ? name : "",
+		(unsigned long long)dir);
+	int r = fs_tmpfile(fs_of(run), dir, 0644, cred, &attr);
+	if (r < 0)
+		return r;
+	ssize_t n = fs_write(fs_of(run), attr.ino, buffer, bytes, 0, false, NULL);
+	r = n < 0 ? (int)n : syncs ? fs_fsync(fs_of(run), attr.ino, false) : 0;
+	if (r == 0 && link)
+		r = fs_link(fs_of(run), attr.ino, dir, name, &attr);
+	fs_unref(fs_of(run), attr.ino, 1);
+	return r;
+}
+
 /* ---- Attributes ---- */
 
 static int op_attr(struct replay *run)
@@ -286,7 +309,7 @@ static int op_fsync_dir(struct replay *run)
 }
 
 static const struct { int (*run)(struct replay *run); bool syncs; } operations[] = {
-	{ op_create }, { op_create }, { op_dir }, { op_unlink }, { op_rename }, { op_link }, { op_symlink }, { op_hold },
+	{ op_create }, { op_create }, { op_dir }, { op_unlink }, { op_rename }, { op_link }, { op_symlink }, { op_hold }, { op_nameless },
 	{ op_attr }, { op_xattr }, { op_xattr },
 	{ op_write }, { op_write }, { op_write }, { op_write_blocks }, { op_truncate }, { op_truncate }, { op_grow_again },
 	{ op_punch }, { op_punch }, { op_reserve }, { op_zero },

@@ -210,6 +210,68 @@ static void test_orphans(void)
 	finish();
 }
 
+/* A file that has no name until it gets one. */
+static void test_nameless(void)
+{
+	struct fs_attr attr, dir;
+	static char big[300000];
+
+	start();
+	dir = attr_of(ROOT);
+	CHECK_EQ(fs_tmpfile(fs, 77, 0600, user, &attr), -ENOENT);
+	CHECK_EQ(fs_tmpfile(fs, ROOT, 04666, user, &attr), 0);
+	uint64_t a = attr.ino;
+	CHECK_EQ(attr.links, 0);
+	CHECK_EQ(attr.mode, S_IFREG | 04644);
+	CHECK_EQ(attr.uid, user.uid);
+	CHECK_EQ(attr_of(ROOT).mtime_ns, dir.mtime_ns);
+	CHECK_EQ(attr_of(ROOT).size_bytes, 0);
+	CHECK_EQ(fs_write(fs, a, big, sizeof big, 0, false, NULL), sizeof big);
+	CHECK_EQ(fs_fsync(fs, a, false), 0);
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(fs_check(fs, true, complain, NULL), 0);
+
+	CHECK_EQ(fs_link(fs, a, ROOT, "a", &attr), 0);
+	CHECK_EQ(attr.links, 1);
+	CHECK_EQ(fs_link(fs, a, ROOT, "b", &attr), 0);
+	CHECK_EQ(attr.links, 2);
+	fs_unref(fs, a, 1);
+	CHECK_EQ(find(ROOT, "a"), a);
+	CHECK_EQ(attr_of(a).size_bytes, sizeof big);
+
+	/* Once it has had a name it is like any other. */
+	CHECK_EQ(fs_ref(fs, a), 0);
+	CHECK_EQ(fs_unlink(fs, ROOT, "a"), 0);
+	CHECK_EQ(fs_unlink(fs, ROOT, "b"), 0);
+	CHECK_EQ(fs_link(fs, a, ROOT, "c", &attr), -ENOENT);
+	fs_unref(fs, a, 1);
+	CHECK_EQ(fs_getattr(fs, a, &attr), -ENOENT);
+
+	/* Nobody wanted it. */
+	CHECK_EQ(fs_tmpfile(fs, ROOT, 0600, user, &attr), 0);
+	fs_unref(fs, attr.ino, 1);
+	CHECK_EQ(fs_getattr(fs, attr.ino, &attr), -ENOENT);
+	CHECK_EQ(inodes(), 1);
+
+	/* After a crash one is gone, and one is there by the log: with its name, and not as an orphan. */
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(fs_tmpfile(fs, ROOT, 0600, user, &attr), 0);
+	CHECK_EQ(fs_fsync(fs, attr.ino, false), 0);
+	CHECK_EQ(fs_tmpfile(fs, ROOT, 0600, user, &attr), 0);
+	CHECK_EQ(fs_write(fs, attr.ino, big, sizeof big, 0, false, NULL), sizeof big);
+	CHECK_EQ(fs_link(fs, attr.ino, ROOT, "kept", &attr), 0);
+	CHECK_EQ(fs_fsync(fs, attr.ino, false), 0);
+	REQUIRE(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
+	fs = simfs_fs(sim);
+	CHECK_EQ(find(ROOT, "kept"), attr.ino);
+	CHECK_EQ(attr_of(attr.ino).links, 1);
+	CHECK_EQ(attr_of(attr.ino).size_bytes, sizeof big);
+	CHECK_EQ(inodes(), 2);
+	CHECK_EQ(sim->events[EVENT_WARNING], 1);        /* the replay */
+	sim->events[EVENT_WARNING] = 0;
+	finish();
+}
+
 /* ---- Rename ---- */
 
 static void test_rename(void)
@@ -523,6 +585,7 @@ int main(void)
 	test_symlink();
 	test_link();
 	test_orphans();
+	test_nameless();
 	test_rename();
 	test_exchange();
 	test_readdir();
