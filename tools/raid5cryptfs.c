@@ -8,6 +8,7 @@
 #include "fs/fs.h"
 #include "fs/fuse/fuse.h"
 #include "tools/alert.h"
+#include "tools/backing.h"
 #include "tools/cli.h"
 #include "tools/daemon.h"
 #include "tools/members.h"
@@ -21,9 +22,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -295,32 +294,6 @@ static int mount_flags(struct request *request, char **ret_flags)
 		*o->fuse ? "," : "") < 0 ? -ENOMEM : 0;
 }
 
-static void set_bdi(dev_t dev, const char *suffix, const char *name, const char *value)
-{
-	char path[128];
-
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u%s/%s", major(dev), minor(dev), suffix, name);
-	FILE *file = fopen(path, "we");
-	if (file) {
-		fputs(value, file);
-		fclose(file);                    /* a refusal costs speed only */
-	}
-}
-
-/* The kernel's limits for FUSE assume a filesystem that may hang: lift them where root may. */
-static void tune_kernel(const char *mountpoint, bool is_plain)
-{
-	const char *suffix = is_plain ? "" : "-fuseblk";
-	dev_t dev;
-
-	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	if (geteuid() != 0 || !mount_at(mountpoint, NULL, 0, &dev))
-		return;
-	set_bdi(dev, suffix, "strict_limit", "0");
-	set_bdi(dev, suffix, "max_ratio", "100");
-	set_bdi(dev, suffix, "read_ahead_kb", "1024");
-}
-
 static int mount_filesystem(struct request *request, struct fs *fs, struct fuse_server **ret_server, struct fail *fail)
 {
 	autofree char *flags = NULL, *all = NULL;
@@ -337,7 +310,7 @@ static int mount_filesystem(struct request *request, struct fs *fs, struct fuse_
 	r = fuse_server_mount(fs, &options, ret_server, fail);
 	if (r < 0)
 		return r;
-	tune_kernel(request->mountpoint, fuse_server_plain_reason(*ret_server));
+	backing_tune(request->mountpoint, fuse_server_plain_reason(*ret_server));
 	r = daemon_watch_signals(*ret_server, request->mountpoint);
 	if (r < 0) {
 		fuse_server_free(*ret_server);

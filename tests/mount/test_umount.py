@@ -1,6 +1,7 @@
 """What sync, syncfs and umount promise: when they return, all is durable, and after umount the members are free.
 
 Without a commit of its own (commit=3600) a daemon that is killed leaves only what was committed because somebody asked."""
+import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -181,8 +182,13 @@ def two_arrays(scene):
         scene.mount(members, *LAZY, name=name)
         line = mount_line(scene.path(name))
         check_equal((line["type"], line["source"]), ("fuseblk.raid5cryptfs", f"array:{name}"), "as /proc shows it")
-        with open(f"/sys/class/bdi/{line['dev']}-fuseblk/read_ahead_kb") as f:
-            check_equal(f.read().strip(), "1024", "the read-ahead that the daemon sets")
+        limits = {}
+        for limit in ["read_ahead_kb", "strict_limit", "max_bytes"]:
+            with contextlib.suppress(FileNotFoundError), open(f"/sys/class/bdi/{line['dev']}-fuseblk/{limit}") as f:
+                limits[limit] = int(f.read())
+        check_equal(limits["read_ahead_kb"], 1024, "the read-ahead that the daemon sets")
+        check_equal(limits.get("strict_limit", 1), 1, "the limit of dirty pages holds")
+        check(64 << 20 < limits.get("max_bytes", 128 << 20) < 256 << 20, f"and is what the daemon sets: {limits}")
         check_equal(scene.status(scene.path(name))["name"], name, "status by the mount point")
     found = [a["mountpoint"] for a in json.loads(run("raid5cryptfs-status", "--json", code=None).out)["arrays"]]
     check(all(scene.path(name) in found for name in names), f"status finds both: {found}")
