@@ -155,15 +155,14 @@ int data_prepare_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
 	struct extent extent;
 
 	int r = tree_prepare(fs, fs_file_tree(fs), &key);
-	if (r == 0) {
-		key.offset = to;
-		r = tree_prepare(fs, fs_file_tree(fs), &key);
-	}
 	while (r == 0 && (r = extent_walk_next(fs, &walk, &extent)) == 0) {
 		if (!cut_allowed(&extent, from) || !cut_allowed(&extent, to))
 			return data_unclean(fs, ino, extent.block, "a record crosses a unit");
 		key.offset = extent.block;
 		r = tree_prepare(fs, fs_file_tree(fs), &key);
+		key.offset = to;
+		if (r == 0 && extent.block + extent.blocks > to)         /* the rest of it goes there */
+			r = tree_prepare(fs, fs_file_tree(fs), &key);
 	}
 	return r == -ENOENT ? 0 : r;
 }

@@ -50,8 +50,9 @@ static int descend(struct fs *fs, struct tree *tree, const struct key *key, stru
 	}
 }
 
-/* Moves the path to the next (step 1) or previous (step -1) leaf: -ENOENT at the edge. */
-static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int step)
+/* Moves the path to the next (step 1) or previous (step -1) leaf: -ENOENT at the edge, and where the separator says that nothing there lies
+ * as far as `to` (NULL: no limit): what cannot have what is looked for is not read. */
+static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int step, const struct key *to)
 {
 	unsigned level = 1;
 	for (;; level++) {
@@ -61,6 +62,9 @@ static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int
 		if (step > 0 ? i + 1 < image_count(path->node[level]->image) : i > 0)
 			break;
 	}
+	struct key separator = image_key(path->node[level]->image, path->index[level] + (step > 0));
+	if (to && (step > 0 ? key_compare(&separator, to) > 0 : key_compare(&separator, to) <= 0))
+		return -ENOENT;
 	path->index[level] = (unsigned)((int)path->index[level] + step);
 	for (; level > 0; level--) {
 		struct node *n = child_get(fs, path->node[level], path->index[level]);
@@ -102,7 +106,7 @@ int tree_next(struct fs *fs, struct tree *tree, const struct key *from, const st
 		return r;
 	unsigned i = image_find(path.node[0]->image, from, &found);
 	while (i >= image_count(path.node[0]->image)) {
-		r = sibling_leaf(fs, tree, &path, 1);
+		r = sibling_leaf(fs, tree, &path, 1, to);
 		if (r < 0)
 			return r;
 		i = 0;
@@ -125,7 +129,7 @@ int tree_prev(struct fs *fs, struct tree *tree, const struct key *from, const st
 	unsigned i = image_find(path.node[0]->image, from, &found);
 	if (!found) {
 		while (i == 0) {
-			r = sibling_leaf(fs, tree, &path, -1);
+			r = sibling_leaf(fs, tree, &path, -1, to);
 			if (r < 0)
 				return r;
 			i = image_count(path.node[0]->image);

@@ -8,9 +8,9 @@
  *  3. A power cut at every write and flush of a repair; then it is repaired again, with all members and without each single one, and
  *     cut once more at every write of that (repair_cut.c).
  *  4. Going back to each older root, with a cut at every write and flush too (repair_revert.c). */
-#include "fs/core.h"
 #include "tests/sim/damage.h"
 #include "tests/sim/repair.h"
+#include "tests/sim/spoil.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -76,34 +76,7 @@ static void kinds(struct simfs *base)
 
 /* ---- 2: what cannot be read ---- */
 
-/* Spoils a unit so that parity cannot help: itself and its row's parity. */
-static void spoil(struct simfs *sim, address at)
-{
-	const struct config *config = sim->fs->config;
-	const struct band *b = config_band(config, address_band(at));
-	uint64_t row = band_row_of(b, at);
-	unsigned columns[2] = { band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b))), band_parity_column(b, row) };
-	for (unsigned i = 0; i < 2; i++) {
-		const struct column *c = &b->columns[columns[i]];
-		simdisk_flip(sim->world->disks[c->member], column_row_offset_bytes(&config->geometry, c, row) + 5000 + 100 * i, 0x10);
-	}
-}
-
 struct target { uint8_t tree, level; unsigned number; bool pending; const char *name; unsigned least; };
-
-/* The address of the n-th node of a level, in the order of keys. */
-static address find_node(struct fs *fs, const struct disk_pointer *p, uint8_t tree, uint8_t level, uint8_t wanted, unsigned *number)
-{
-	uint8_t image[NODE_BYTES];
-	address at = 0;
-	if (level == wanted)
-		return (*number)-- == 0 ? le64_get(p->address) : 0;
-	if (store_read_node(fs, p, tree, level, image) < 0)
-		return 0;
-	for (unsigned i = 0; i < image_count(image) && !at; i++)
-		at = find_node(fs, &((const struct branch_value *)image_value(image, i, NULL))->pointer, tree, (uint8_t)(level - 1), wanted, number);
-	return at;
-}
 
 static void unreadable(struct simfs *base, const struct target *t)
 {
@@ -115,11 +88,11 @@ static void unreadable(struct simfs *base, const struct target *t)
 		goto out;
 	const struct root_body body = sim->fs->root_body;
 	address at = t->pending ? le64_get(body.pending.address) : t->tree == TREE_FILE
-		? find_node(sim->fs, &body.file_tree, t->tree, body.file_level, t->level, &number)
-		: find_node(sim->fs, &body.system_tree, t->tree, body.system_level, t->level, &number);
+		? spoil_find_node(sim->fs, &body.file_tree, t->tree, body.file_level, t->level, &number)
+		: spoil_find_node(sim->fs, &body.system_tree, t->tree, body.system_level, t->level, &number);
 	if (!CHECK(t->name, at != 0))
 		goto out;
-	spoil(sim, at);
+	spoil_unit(sim, at);
 	simfs_close(sim, true);
 	if (t->tree == TREE_SYSTEM)
 		CHECK(t->name, simfs_open(sim) < 0);
@@ -162,7 +135,7 @@ static void unreadable_data(struct simfs *base)
 	address at = 0;
 	if (!CHECK(name, simfs_open(sim) == 0) || !CHECK(name, damage_extent(sim->fs, &at) == 0))
 		goto out;
-	spoil(sim, at);
+	spoil_unit(sim, at);
 	simfs_close(sim, true);
 	for (unsigned i = 0; i < 2 && CHECK(name, repair_open(sim, true, false) == 0); i++) {
 		repair_named_damaged = repair_named_parity = repair_named_left = 0;
@@ -194,7 +167,7 @@ static void with_log(struct simfs *base)
 	CHECK(name, fs_fsync(sim->fs, attr.ino, false) == 0);
 	const struct root_body body = sim->fs->root_body;
 	uint64_t generation = fs_generation(sim->fs);
-	spoil(sim, find_node(sim->fs, &body.system_tree, TREE_SYSTEM, body.system_level, 0, &number));
+	spoil_unit(sim, spoil_find_node(sim->fs, &body.system_tree, TREE_SYSTEM, body.system_level, 0, &number));
 	simfs_close(sim, true);
 	simworld_cut(sim->world, SIMCUT_DROP_ALL);
 	struct repair_case c = { name, OTHERS, true };
