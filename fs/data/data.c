@@ -182,13 +182,7 @@ static int remove_from(struct fs *fs, const struct extent *extent, uint64_t from
 		head_bytes = extent_head(value, head_blocks, head);
 	if (tail_from < extent->blocks)
 		tail_bytes = extent_tail(value, tail_from, tail);
-	if (extent->kind == EXTENT_RESERVED)
-		reserved_add(fs, -(int64_t)(tail_from - head_blocks));
-	else if (extent->kind == EXTENT_DIRTY)
-		extent_free(fs, &extent->item, 0, 1);
-	else
-		extent_free(fs, &extent->item, extent_records_in(value, head_blocks),
-			extent_records_in(value, tail_from) - extent_records_in(value, head_blocks));
+	extent_free(fs, &extent->item, head_blocks, tail_from - head_blocks);
 	if (head_bytes)
 		r = tree_put(fs, fs_file_tree(fs), &key, head, head_bytes);
 	else

@@ -83,6 +83,23 @@ void edit_free(struct fs *fs, struct data_edit *edit)
 	*edit = (struct data_edit){ 0 };
 }
 
+/* One by one, since not all of them can be read. */
+static int read_each(struct fs *fs, struct data_edit *edit)
+{
+	for (unsigned i = 0; i < EDIT_OLD_MAX; i++) {
+		struct edit_old *old = &edit->old[i];
+		void *const bufs[1] = { old->bytes };
+		if (!old->wanted || old->ready)
+			continue;
+		int r = store_read_records(fs, &old->place, bufs, 1);
+		if (r < 0 && r != -EIO)
+			return r;
+		old->ready = r == 0;
+		old->lost = r < 0;
+	}
+	return 0;
+}
+
 int edit_read_old(struct fs *fs, struct data_edit *edit)
 {
 	struct record_place places[EDIT_OLD_MAX];
@@ -97,10 +114,15 @@ int edit_read_old(struct fs *fs, struct data_edit *edit)
 		bufs[count++] = old->bytes;
 	}
 	int r = store_read_records(fs, places, bufs, count);
-	store_unpin(fs, &edit->pin);
-	edit->pinned = false;
 	for (unsigned i = 0; r == 0 && i < EDIT_OLD_MAX; i++)
 		edit->old[i].ready = edit->old[i].wanted;
+	if (r == -EIO)
+		r = read_each(fs, edit);
+	store_unpin(fs, &edit->pin);
+	edit->pinned = false;
+	for (unsigned i = 0; i < EDIT_OLD_MAX && r == 0; i++)
+		if (edit->old[i].wanted && edit->old[i].lost)
+			r = data_make_rest(fs, &edit->old[i].place);
 	return r;
 }
 

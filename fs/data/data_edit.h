@@ -4,7 +4,8 @@
  * block by block, by the rules of fs/tree/record.h; where a block or the rest of a record that must be written anew lies
  * on the disk only, it has to be read first, without the lock: edit_apply then returns EDIT_READ, and the operation is
  * ended, edit_read_old called, and the operation begun again; the plan is made anew and finds what was read if it is
- * still what the tree names.
+ * still what the tree names.  A record that cannot be read is cut: the blocks that are replaced, or go, do so, and the others
+ * stay what they were, an EXTENT_REST (data_rest.c).  Only a block that changes in part must be read: else -EIO.
  *
  * How records come out (so that streams give whole-unit records, and what is overwritten in part dies singly):
  *  - a dirty record that may be changed in place is, when the change adds no block to it;
@@ -27,6 +28,7 @@ struct edit_old {
 	struct record_place place;
 	uint8_t *bytes;                  /* UNIT_BYTES, or NULL: slot not used yet */
 	bool wanted, ready;
+	bool lost;                       /* it cannot be read */
 };
 
 struct data_edit {
@@ -49,6 +51,8 @@ int edit_init(struct data_edit *edit);
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode);
 /* After EDIT_READ, without fs->lock. */
 int edit_read_old(struct fs *fs, struct data_edit *edit);
+/* data_rest.c, without fs->lock: lets the record be cut, if it is still there. Changes nothing that a reader could see. */
+int data_make_rest(struct fs *fs, const struct record_place *place);
 void edit_free(struct fs *fs, struct data_edit *edit);
 
 #endif

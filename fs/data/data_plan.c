@@ -1,11 +1,28 @@
 /* The plan for one unit that a change covers in part: see data_edit.h for the rules, data_plan.h for the words.
  *
  * plan_unit goes over the unit's four blocks: plan_load says what is there, plan_touch what the change does to each,
- * plan_fates what becomes of them, plan_group which new records that makes, plan_old what content these need. */
+ * plan_fates what becomes of them, plan_group which new records that makes, plan_old what content these need.
+ *
+ * A record that was found to be unreadable, and may be cut by now (data_edit.h), is left out of all joining: each of its blocks stays
+ * or goes by itself. */
 #include "fs/data/data_plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+static bool same_place(const struct record_place *a, const struct record_place *b)
+{
+	return a->address == b->address && a->blocks == b->blocks && a->object == b->object && a->block == b->block &&
+		a->index == b->index && !memcmp(a->nonce, b->nonce, sizeof(a->nonce)) && !memcmp(a->tag, b->tag, sizeof(a->tag));
+}
+
+static bool is_lost(const struct data_edit *edit, const struct record_place *place)
+{
+	for (unsigned i = 0; i < EDIT_OLD_MAX; i++)
+		if (edit->old[i].lost && same_place(&edit->old[i].place, place))
+			return true;
+	return false;
+}
 
 static bool alive(const struct plan_block *block)
 {
@@ -13,9 +30,9 @@ static bool alive(const struct plan_block *block)
 }
 
 /* What stands in the tree. */
-static int plan_load(struct fs *fs, uint64_t ino, struct edit_plan *plan)
+static int plan_load(struct fs *fs, const struct data_edit *edit, struct edit_plan *plan)
 {
-	struct extent_walk walk = { .ino = ino, .block = plan->block, .limit = plan->block + UNIT_BLOCKS };
+	struct extent_walk walk = { .ino = edit->ino, .block = plan->block, .limit = plan->block + UNIT_BLOCKS };
 	struct extent extent;
 	int r;
 
@@ -42,6 +59,8 @@ static int plan_load(struct fs *fs, uint64_t ino, struct edit_plan *plan)
 				extent_record(&extent.item, at, &block->place);
 				first = block->place.block;
 				block->count = (uint8_t)block->place.blocks;
+				block->lost = is_lost(edit, &block->place);
+				block->rest = block->lost && extent.kind == EXTENT_REST;
 			}
 			assert(first >= plan->block && first + block->count <= plan->block + UNIT_BLOCKS);
 			block->first = (uint8_t)(first - plan->block);
@@ -152,7 +171,7 @@ static void plan_fates(const struct data_edit *edit, uint64_t size_bytes, struct
 			continue;
 		}
 		/* A record that must be written anew: all of it is. */
-		if (block->writable && !record_loses(plan, block))
+		if (block->rest || (block->writable && !record_loses(plan, block)))
 			continue;
 		for (unsigned i = block->first; i < block->first + block->count; i++) {
 			if (plan->blocks[i].fate == FATE_DROP)
@@ -198,12 +217,6 @@ static void plan_group(struct edit_plan *plan)
 	}
 }
 
-static bool same_place(const struct record_place *a, const struct record_place *b)
-{
-	return a->address == b->address && a->blocks == b->blocks && a->object == b->object && a->block == b->block &&
-		a->index == b->index && !memcmp(a->nonce, b->nonce, sizeof(a->nonce)) && !memcmp(a->tag, b->tag, sizeof(a->tag));
-}
-
 /* The slot for a record's old content: the one that has it, or else one that nothing in this plan wants. */
 static struct edit_old *old_slot(struct data_edit *edit, const struct record_place *place)
 {
@@ -222,17 +235,19 @@ static struct edit_old *old_slot(struct data_edit *edit, const struct record_pla
 	if (!free_slot->bytes)
 		return NULL;
 	free_slot->place = *place;
-	free_slot->ready = false;
+	free_slot->ready = free_slot->lost = false;
 	return free_slot;
 }
 
-/* Old content on the disk that new records need. */
+/* Old content on the disk that new records need. -EIO if it cannot be had. */
 static int plan_old(struct data_edit *edit, struct edit_plan *plan)
 {
 	for (unsigned b = 0; b < UNIT_BLOCKS; b++) {
 		struct plan_block *block = &plan->blocks[b];
 		if (!block->leaves || block->state != STATE_DISK || (block->touched && block->whole))
 			continue;
+		if (block->lost)
+			return -EIO;
 		struct edit_old *old = old_slot(edit, &block->place);
 		if (!old)
 			return -ENOMEM;
@@ -246,7 +261,7 @@ int plan_unit(struct fs *fs, struct data_edit *edit, uint64_t size_bytes, uint64
 {
 	*plan = (struct edit_plan){ .active = true, .block = unit * UNIT_BLOCKS,
 		.fresh = edit->fresh[unit - edit->start_bytes / UNIT_BYTES] };
-	int r = plan_load(fs, edit->ino, plan);
+	int r = plan_load(fs, edit, plan);
 	if (r < 0)
 		return r;
 	plan_touch(edit, size_bytes, plan);

@@ -26,6 +26,8 @@ struct plan_block {
 	uint8_t first, count;    /* of its record, in blocks of the unit */
 	struct record *record;   /* DIRTY */
 	bool writable, split;
+	bool lost;               /* its record cannot be read … */
+	bool rest;               /* … and can be cut */
 	struct record_place place;       /* DISK */
 	const uint8_t *old;      /* its content; NULL: zeros */
 };
@@ -45,7 +47,8 @@ struct edit_plan {
 	struct record *fresh;
 };
 
-/* Looks at the unit and decides; marks what must be read in edit->old. Changes nothing. TREE_MISS, -EUCLEAN, -ENOMEM. */
+/* Looks at the unit and decides; marks what must be read in edit->old. Changes nothing. TREE_MISS, -EUCLEAN, -ENOMEM;
+ * -EIO where old content is needed that was found to be unreadable. */
 int plan_unit(struct fs *fs, struct data_edit *edit, uint64_t size_bytes, uint64_t unit, struct edit_plan *plan);
 /* Makes and fills the new records. -ENOMEM. */
 int plan_fill(struct data_edit *edit, struct edit_plan *plan);

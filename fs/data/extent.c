@@ -37,6 +37,20 @@ static bool data_valid(const struct key *key, const struct extent_item *item, un
 	return true;
 }
 
+static bool rest_valid(const struct key *key, const struct extent_item *item, unsigned bytes)
+{
+	unsigned whole = item->record_blocks, before = item->last_blocks;
+	uint64_t start = address_block(le64_get(item->address)), blocks = le32_get(item->blocks);
+
+	if (le16_get(item->records) != 1 || bytes != EXTENT_BYTES(1) || le16_get(item->key) != 0 || whole > UNIT_BLOCKS)
+		return false;
+	if (blocks < 1 || before + blocks > whole || key->offset < before || start < before)
+		return false;
+	if (start - before + whole > UINT64_C(1) << ADDRESS_BLOCK_BITS || key->offset - before + whole > FILE_BLOCKS_MAX)
+		return false;
+	return !crosses_unit(key->offset - before, whole) && !crosses_unit(start - before, whole);
+}
+
 bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 {
 	const struct extent_item *item = value;
@@ -47,6 +61,8 @@ bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 		return false;
 	if (item->kind == EXTENT_DATA)
 		return data_valid(key, item, bytes);
+	if (item->kind == EXTENT_REST)
+		return rest_valid(key, item, bytes);
 	return item->kind == EXTENT_RESERVED && bytes == sizeof(*item) && le32_get(item->blocks) > 0 &&
 		!le16_get(item->key) && !item->record_blocks && !item->last_blocks && !le16_get(item->records) &&
 		!le64_get(item->address) && all_zero(item->nonce, sizeof(item->nonce)) && !le32_get(item->index);
@@ -54,44 +70,61 @@ bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 
 bool extent_cuttable(const struct extent_item *item, uint64_t blocks)
 {
-	return item->kind == EXTENT_RESERVED || blocks % item->record_blocks == 0;
+	return item->kind != EXTENT_DATA || blocks % item->record_blocks == 0;
 }
 
-unsigned extent_records_in(const struct extent_item *item, uint64_t blocks)
+/* Number of records in its first `blocks` blocks; it is cuttable there. */
+static unsigned records_in(const struct extent_item *item, uint64_t blocks)
 {
-	if (item->kind == EXTENT_RESERVED)
-		return 0;
-	return (unsigned)((blocks + item->record_blocks - 1) / item->record_blocks);
+	return item->kind == EXTENT_DATA ? (unsigned)(blocks / item->record_blocks) : 0;
 }
 
 unsigned extent_head(const struct extent_item *item, uint64_t blocks, void *ret_value)
 {
 	struct extent_item *head = ret_value;
-	unsigned records = extent_records_in(item, blocks);
+	unsigned records = item->kind == EXTENT_REST ? 1 : records_in(item, blocks);
 
 	assert(blocks > 0 && blocks < le32_get(item->blocks) && extent_cuttable(item, blocks));
 	memcpy(head, item, EXTENT_BYTES(records));
 	head->blocks = le32_put((uint32_t)blocks);
 	head->records = le16_put((uint16_t)records);
-	head->last_blocks = head->record_blocks;
+	if (item->kind == EXTENT_DATA)
+		head->last_blocks = head->record_blocks;
 	return (unsigned)EXTENT_BYTES(records);
 }
 
 unsigned extent_tail(const struct extent_item *item, uint64_t blocks, void *ret_value)
 {
 	struct extent_item *tail = ret_value;
-	unsigned skipped = extent_records_in(item, blocks), records = le16_get(item->records) - skipped;
+	unsigned skipped = records_in(item, blocks), records = le16_get(item->records) - skipped;
 
 	assert(blocks > 0 && blocks < le32_get(item->blocks) && extent_cuttable(item, blocks));
 	memcpy(tail, item, sizeof(*tail));
 	memcpy(tail->tags, item->tags[skipped], 16u * records);
 	tail->blocks = le32_put(le32_get(item->blocks) - (uint32_t)blocks);
 	tail->records = le16_put((uint16_t)records);
-	if (item->kind == EXTENT_DATA) {
+	if (item->kind != EXTENT_RESERVED)
 		tail->address = le64_put(le64_get(item->address) + blocks);
+	if (item->kind == EXTENT_DATA)
 		tail->index = le32_put(le32_get(item->index) + skipped);
-	}
+	if (item->kind == EXTENT_REST)
+		tail->last_blocks = (uint8_t)(tail->last_blocks + blocks);
 	return (unsigned)EXTENT_BYTES(records);
+}
+
+unsigned extent_rest(const struct extent_item *item, void *ret_value)
+{
+	struct extent_item *rest = ret_value;
+
+	assert(item->kind == EXTENT_DATA);
+	memcpy(rest, item, EXTENT_BYTES(1));
+	rest->kind = EXTENT_REST;
+	if (le16_get(item->records) == 1)
+		rest->record_blocks = item->last_blocks;
+	rest->records = le16_put(1);
+	rest->blocks = le32_put(rest->record_blocks);
+	rest->last_blocks = 0;
+	return (unsigned)EXTENT_BYTES(1);
 }
 
 void extent_reserved(uint32_t blocks, struct extent_item *ret_item)

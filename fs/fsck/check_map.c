@@ -75,7 +75,7 @@ static void on_file_item(void *ctx, const struct walk_node *leaf, const struct i
 {
 	const struct extent_item *x = item->value;
 	(void)leaf;
-	if (item->key.type != ITEM_EXTENT || x->kind != EXTENT_DATA || !map_of(ctx, le64_get(x->address), MAP_REACHED))
+	if (item->key.type != ITEM_EXTENT || !extent_placed(x) || !map_of(ctx, le64_get(x->address), MAP_REACHED))
 		return;
 	for (uint64_t block = item->key.offset, end = block + extent_blocks(item); block < end; ) {
 		struct record_place place;

@@ -236,7 +236,7 @@ static int delete_drops(struct fs *fs, const struct scan *s)
 		r = tree_lookup(fs, &fs->file, &s->drop[i], &item);
 		if (r == 0 && item.key.type == ITEM_EXTENT && extent_item_valid(&item.key, item.value, item.bytes)) {
 			const struct extent_item *x = item.value;
-			extent_free(fs, &item, 0, x->kind == EXTENT_RESERVED ? 0 : le16_get(x->records));
+			extent_free(fs, &item, 0, x->kind == EXTENT_RESERVED ? 0 : extent_blocks(&item));
 		}
 		if (r == 0)
 			r = tree_delete(fs, &fs->file, &s->drop[i]);

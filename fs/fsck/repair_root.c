@@ -68,7 +68,7 @@ static void on_file_item(void *ctx, const struct walk_node *leaf, const struct i
 {
 	const struct extent_item *x = item->value;
 	(void)leaf;
-	if (item->key.type == ITEM_EXTENT && x->kind == EXTENT_DATA)
+	if (item->key.type == ITEM_EXTENT && extent_placed(x))
 		keep(ctx, le64_get(x->address), le32_get(x->blocks));
 }
 

@@ -96,7 +96,7 @@ static void on_item(void *ctx, const struct walk_node *leaf, const struct item *
 {
 	struct rebuild *b = ctx;
 	const struct extent_item *x = item->value;
-	if (item->key.type != ITEM_EXTENT || x->kind != EXTENT_DATA)
+	if (item->key.type != ITEM_EXTENT || !extent_placed(x))
 		return;
 	struct piece piece = { .at = le64_get(x->address), .blocks = le32_get(x->blocks), .type = ITEM_EXTENT, .level = ROW_OWNER_DATA,
 		.object = item->key.object, .offset = item->key.offset, .written = leaf->generation };

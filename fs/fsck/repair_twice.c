@@ -27,7 +27,7 @@ static void on_item(void *ctx, const struct walk_node *leaf, const struct item *
 	struct search *s = ctx;
 	const struct extent_item *x = item->value;
 	(void)leaf;
-	if (item->key.type != ITEM_EXTENT || x->kind != EXTENT_DATA || !touches(s->c, le64_get(x->address), le32_get(x->blocks)))
+	if (item->key.type != ITEM_EXTENT || !extent_placed(x) || !touches(s->c, le64_get(x->address), le32_get(x->blocks)))
 		return;
 	for (uint64_t block = item->key.offset, end = block + extent_blocks(item); block < end; ) {
 		struct record_place place;

@@ -135,7 +135,7 @@ static int add_data(struct making *m, uint64_t object, const struct range *range
 	struct extent_walk walk = { .ino = object, .block = range->from, .limit = limit };
 	while (!m->writer.full && (r = extent_walk_next(m->fs, &walk, &extent)) == 0) {
 		uint64_t start = extent.block > range->from ? extent.block : range->from;
-		if (extent.kind == EXTENT_DATA)
+		if (extent_placed(extent.item.value))
 			return NEEDS_COMMIT;
 		if (extent.kind == EXTENT_DIRTY)
 			add_blocks(m, record_of(&extent.item), start, walk.block < limit ? walk.block : limit, limit_bytes);

@@ -98,7 +98,7 @@ static int still_there(struct fs *fs, const struct record_place *p)
 	int r = extent_walk_next(fs, &walk, &x);
 	if (r == -ENOENT)
 		return 0;
-	if (r < 0 || x.kind != EXTENT_DATA)
+	if (r < 0 || !extent_placed(x.item.value))
 		return r;
 	struct record_place now;
 	extent_record(&x.item, p->block, &now);

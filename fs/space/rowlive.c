@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct sealed rowlive_sealed(const struct live *live, struct record_ad *ret_ad)
+{
+	if (!live->node)
+		return store_place(&live->place, ret_ad);
+	const struct disk_pointer *p = &live->pointer;
+	*ret_ad = store_node_ad(live->tree, live->level);
+	return (struct sealed){ le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ret_ad, 0, 0 };
+}
+
 static int add(struct live_list *list, const struct live *live)
 {
 	struct live *slot = vector_add(&list->items, &list->count, &list->room, sizeof *slot);
@@ -23,7 +32,7 @@ static int collect_data(struct fs *fs, const struct row_owner *o, address from, 
 	struct extent x;
 	int r;
 	while ((r = extent_walk_next(fs, &walk, &x)) == 0) {
-		if (x.kind != EXTENT_DATA)
+		if (!extent_placed(x.item.value))
 			continue;
 		uint64_t block = x.block > first ? x.block : first;
 		while (block < x.block + x.blocks && block < walk.limit) {

@@ -5,6 +5,7 @@
 #define FS_ROWLIVE_H
 
 #include "fs/core.h"
+#include "fs/tree/store.h"
 
 /* A record of data or a node whose newest pointer leads into the rows asked for. */
 struct live {
@@ -14,6 +15,13 @@ struct live {
 	struct disk_pointer pointer;     /* of a node */
 	struct record_place place;       /* of data */
 };
+
+/* Where the whole sealed record lies, which may be more than what lives of it. */
+struct sealed rowlive_sealed(const struct live *live, struct record_ad *ret_ad);
+static inline address rowlive_address(const struct live *live)
+{
+	return live->node ? le64_get(live->pointer.address) : live->place.address - live->place.before;
+}
 
 struct live_list { struct live *items; size_t count, room; };
 

@@ -88,19 +88,16 @@ struct opener {
 
 static bool opens(struct opener *o, const struct live *live, const uint8_t *bytes)
 {
-	const struct record_place *p = &live->place;
-	const uint8_t *nonce = live->node ? live->pointer.nonce : p->nonce, *tag = live->node ? live->pointer.tag : p->tag;
-	struct record_ad ad = live->node ? store_node_ad(live->tree, live->level) : store_data_ad(p->object, p->block, p->blocks);
-	uint32_t index = live->node ? le32_get(live->pointer.index) : p->index;
-	if (!o->begun || memcmp(nonce, o->nonce, sizeof o->nonce)) {
+	struct record_ad ad;
+	struct sealed s = rowlive_sealed(live, &ad);
+	if (!o->begun || memcmp(s.nonce, o->nonce, sizeof o->nonce)) {
 		if (o->begun)
 			seal_batch_end(&o->batch);
-		open_batch_begin(&o->fs->keys->data, nonce, &o->batch);
-		memcpy(o->nonce, nonce, sizeof o->nonce);
+		open_batch_begin(&o->fs->keys->data, s.nonce, &o->batch);
+		memcpy(o->nonce, s.nonce, sizeof o->nonce);
 		o->begun = true;
 	}
-	return open_record_in(&o->batch, index, &ad, sizeof ad, bytes, (live->node ? UNIT_BLOCKS : p->blocks) * BLOCK_BYTES, tag,
-		o->plain) == 0;
+	return open_record_in(&o->batch, s.index, &ad, sizeof ad, bytes, s.blocks * BLOCK_BYTES, s.tag, o->plain) == 0;
 }
 
 unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct live_list *list, uint32_t columns, bool *ret_bad)
@@ -109,7 +106,7 @@ unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct liv
 	unsigned bad = 0;
 	for (size_t i = 0; i < list->count; i++) {
 		const struct live *live = &list->items[i];
-		address at = live->node ? le64_get(live->pointer.address) : live->place.address;
+		address at = rowlive_address(live);
 		bool asked = lies_in(run, at) && (columns >> column_of(run, at) & 1);
 		const uint8_t *bytes = asked ? bytes_of(run, at) : NULL;
 		bool wrong = asked && (!bytes || !opens(&o, live, bytes));

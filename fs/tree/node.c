@@ -188,6 +188,9 @@ static bool extent_bytes_right(const struct extent_item *x, unsigned bytes)
 	unsigned records = le16_get(x->records);
 	if (x->kind == EXTENT_RESERVED)
 		return bytes == sizeof *x && le32_get(x->blocks) > 0;
+	if (x->kind == EXTENT_REST)
+		return x->compression == 0 && records == 1 && bytes == EXTENT_BYTES(1) && x->record_blocks <= UNIT_BLOCKS
+			&& le32_get(x->blocks) > 0 && le32_get(x->blocks) <= UNIT_BLOCKS && x->last_blocks + le32_get(x->blocks) <= x->record_blocks;
 	return x->kind == EXTENT_DATA && x->compression == 0 && records > 0 && records <= EXTENT_RECORDS_MAX
 		&& bytes == EXTENT_BYTES(records) && x->record_blocks >= 1 && x->record_blocks <= UNIT_BLOCKS
 		&& x->last_blocks >= 1 && x->last_blocks <= x->record_blocks

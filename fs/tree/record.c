@@ -159,7 +159,7 @@ static void free_dirty(struct fs *fs, struct record *record)
 	fs->open->freed_blocks += record->blocks;
 }
 
-void extent_free(struct fs *fs, const struct item *item, unsigned first, unsigned count)
+void extent_free(struct fs *fs, const struct item *item, uint64_t first, uint64_t count)
 {
 	const struct extent_item *x = item->value;
 	switch (x->kind) {
@@ -169,14 +169,11 @@ void extent_free(struct fs *fs, const struct item *item, unsigned first, unsigne
 	case EXTENT_RESERVED:
 		fs->reserved_blocks -= count;
 		break;
-	case EXTENT_DATA: {
-		unsigned n = le16_get(x->records), blocks = 0;
-		for (unsigned i = first; i < first + count; i++)
-			blocks += i + 1 == n ? x->last_blocks : x->record_blocks;
-		if (txn_free_blocks(fs, le64_get(x->address) + (uint64_t)first * x->record_blocks, blocks) < 0)
+	case EXTENT_DATA:
+	case EXTENT_REST:
+		if (txn_free_blocks(fs, le64_get(x->address) + first, (uint32_t)count) < 0)
 			fs_give_up(fs, -ENOMEM, "freed space could not be noted");
 		break;
-	}
 	}
 	txn_mark_dirty(fs);
 }
@@ -186,14 +183,17 @@ void reserved_add(struct fs *fs, int64_t blocks) { fs->reserved_blocks += (uint6
 void extent_record(const struct item *item, uint64_t block, struct record_place *ret_place)
 {
 	const struct extent_item *x = item->value;
-	unsigned i = (unsigned)(block - item->key.offset) / x->record_blocks;
+	bool rest = x->kind == EXTENT_REST;
+	unsigned i = rest ? 0 : (unsigned)(block - item->key.offset) / x->record_blocks;
 	*ret_place = (struct record_place){
 		.address = le64_get(x->address) + (uint64_t)i * x->record_blocks,
-		.blocks = i + 1 == le16_get(x->records) ? x->last_blocks : x->record_blocks,
+		.blocks = rest ? le32_get(x->blocks) : i + 1 == le16_get(x->records) ? x->last_blocks : x->record_blocks,
+		.before = rest ? x->last_blocks : 0,
 		.index = le32_get(x->index) + i,
 		.object = item->key.object,
 		.block = item->key.offset + (uint64_t)i * x->record_blocks,
 	};
+	ret_place->whole = rest ? x->record_blocks : (uint8_t)ret_place->blocks;
 	memcpy(ret_place->nonce, x->nonce, sizeof ret_place->nonce);
 	memcpy(ret_place->tag, x->tags[i], sizeof ret_place->tag);
 }

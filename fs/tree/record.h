@@ -9,7 +9,7 @@
  * Rules for code that changes extents (all with fs->lock held):
  *  - a record on disk lives and dies whole: when a write or punch covers only part of a record that is longer than a
  *    block, the rest is read first (store_read_record, without the lock) and becomes dirty with it, `split`: sealed as
- *    records of one block each, which die singly later;
+ *    records of one block each, which die singly later; only if it cannot be read is it cut (fs/data/data_rest.c);
  *  - a record of the open transaction (record_writable) is changed in place; one of a frozen transaction, or one being
  *    placed, is never changed: it is replaced by a new record (record_new, copy the bytes that stay);
  *  - a removed or replaced item gives its space back by extent_free. */
@@ -46,18 +46,21 @@ struct record *record_of(const struct item *item);
 
 /* Number of blocks that an extent item of any kind covers, from key.offset on. */
 unsigned extent_blocks(const struct item *item);
-/* Says that the blocks of an item that is being removed, or records [first, first + count) of an EXTENT_DATA item of which the rest
- * stays, are no longer used by the open transaction: for EXTENT_DATA their bits are cleared by its commit; for EXTENT_DIRTY
- * its record dies (or, if an earlier transaction holds it, is freed once placed); for EXTENT_RESERVED the count goes down.
- * Call before tree_delete / tree_put. */
-void extent_free(struct fs *fs, const struct item *item, unsigned first, unsigned count);
+/* Has it an address: EXTENT_DATA, EXTENT_REST? */
+static inline bool extent_placed(const struct extent_item *x) { return x->kind == EXTENT_DATA || x->kind == EXTENT_REST; }
+/* Says that blocks [first, first + count) of an item that is being removed, or of which the rest stays, are no longer used by the open
+ * transaction: of one with an address their bits are cleared by its commit; for EXTENT_DIRTY, which goes whole, its record dies (or,
+ * if an earlier transaction holds it, is freed once placed); for EXTENT_RESERVED the count goes down.  Call before tree_delete / tree_put. */
+void extent_free(struct fs *fs, const struct item *item, uint64_t first, uint64_t count);
 /* Counts of fallocated space (EXTENT_RESERVED), in blocks. */
 void reserved_add(struct fs *fs, int64_t blocks);
 
-/* A place of one sealed record, copied out of an EXTENT_DATA item so that it can be read without the lock. */
+/* A place of one sealed record, copied out of an item with an address so that it can be read without the lock: what of the record
+ * belongs to the file, which is all of it but in an EXTENT_REST. */
 struct record_place {
 	address address;
 	unsigned blocks;
+	uint8_t before, whole;           /* blocks of the record before `address`, and in all */
 	uint8_t nonce[16];
 	uint32_t index;
 	uint8_t tag[16];

@@ -100,8 +100,8 @@ static void report_unreadable(struct fs *fs, const struct sealed *s)
 	if (s->ad->kind == RECORD_DATA)
 		event_report(&fs->options.events, EVENT_UNREADABLE, -1,
 			"inode %llu: %u bytes at offset %llu cannot be read and parity cannot rebuild them",
-			(unsigned long long)le64_get(s->ad->object), s->blocks * BLOCK_BYTES,
-			(unsigned long long)le64_get(s->ad->offset) * BLOCK_BYTES);
+			(unsigned long long)le64_get(s->ad->object), (s->used ? s->used : s->blocks) * BLOCK_BYTES,
+			(unsigned long long)(le64_get(s->ad->offset) + s->before) * BLOCK_BYTES);
 	else
 		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a %s at band %u, block %llu cannot be read and parity cannot rebuild it",
 			s->ad->kind == RECORD_NODE ? "tree node" : "pending record", address_band(s->address),
@@ -176,9 +176,26 @@ int store_read_pending(struct fs *fs, const struct disk_pointer *pointer, uint64
 	return read_pointer(fs, pointer, &ad, ret_image);
 }
 
-static struct sealed place_sealed(const struct record_place *p, const struct record_ad *ad)
+struct sealed store_place(const struct record_place *p, struct record_ad *ret_ad)
 {
-	return (struct sealed){ p->address, p->blocks, p->nonce, p->tag, p->index, ad };
+	*ret_ad = store_data_ad(p->object, p->block - p->before, p->whole);
+	return (struct sealed){ p->address - p->before, p->whole, p->nonce, p->tag, p->index, ret_ad, p->before, p->blocks };
+}
+
+static bool is_part(const struct record_place *p) { return p->blocks != p->whole; }
+
+/* Of a record the part that the file has. */
+static int read_part(struct fs *fs, const struct record_place *p, uint8_t *ret_bytes)
+{
+	autofree uint8_t *whole = malloc(UNIT_BYTES);
+	struct record_ad ad;
+	struct sealed s = store_place(p, &ad);
+	if (!whole)
+		return -ENOMEM;
+	int r = store_read(fs, &s, whole);
+	if (r == 0)
+		memcpy(ret_bytes, whole + p->before * BLOCK_BYTES, p->blocks * BLOCK_BYTES);
+	return r;
 }
 
 /* Records that follow one another in one band, read with one call. */
@@ -194,8 +211,8 @@ static int read_run(struct fs *fs, const struct record_place *places, void *cons
 	bool have_batch = false;
 	for (unsigned i = 0; i < count && r == 0; i++) {
 		const struct record_place *p = &places[i];
-		struct record_ad ad = store_data_ad(p->object, p->block, p->blocks);
-		struct sealed s = place_sealed(p, &ad);
+		struct record_ad ad;
+		struct sealed s = store_place(p, &ad);
 		int opened = -EIO;
 		if (read == 0) {
 			if (i == 0 || memcmp(p->nonce, places[i - 1].nonce, sizeof p->nonce)) {
@@ -223,11 +240,11 @@ int store_read_records(struct fs *fs, const struct record_place *places, void *c
 			return -EUCLEAN;
 		for (n = 1; i + n < count; n++) {
 			const struct record_place *a = &places[i + n - 1], *b = &places[i + n];
-			if (b->address != a->address + a->blocks || !address_valid(fs, b->address, b->blocks)
+			if (is_part(a) || is_part(b) || b->address != a->address + a->blocks || !address_valid(fs, b->address, b->blocks)
 				|| b->address + b->blocks - places[i].address > READ_RUN_BLOCKS)
 				break;
 		}
-		int r = read_run(fs, places + i, bufs + i, n);
+		int r = is_part(&places[i]) ? read_part(fs, &places[i], bufs[i]) : read_run(fs, places + i, bufs + i, n);
 		if (r < 0)
 			return r;
 	}

@@ -19,7 +19,11 @@ struct sealed {
 	const uint8_t *nonce, *tag;
 	uint32_t index;
 	const struct record_ad *ad;
+	unsigned before, used;           /* of data: which of its blocks the file has, for messages; used 0: all */
 };
+
+/* The whole record of a place, which may have only a part of it. */
+struct sealed store_place(const struct record_place *place, struct record_ad *ret_ad);
 
 /* Opens the record from bytes that were read already. -EBADMSG. */
 int store_open(struct fs *fs, const struct sealed *sealed, const void *bytes, void *ret_plain);

@@ -65,12 +65,8 @@ static address address_of(const struct live *live)
 static bool opens_from(struct fs *fs, const struct row_image *image, const struct live *live)
 {
 	const struct band *b = image->band;
-	const struct record_place *p = &live->place;
-	struct record_ad ad = live->node ? store_node_ad(live->tree, live->level) : store_data_ad(p->object, p->block, p->blocks);
-	struct sealed s = live->node
-		? (struct sealed){ le64_get(live->pointer.address), UNIT_BLOCKS, live->pointer.nonce, live->pointer.tag,
-			le32_get(live->pointer.index), &ad }
-		: (struct sealed){ p->address, p->blocks, p->nonce, p->tag, p->index, &ad };
+	struct record_ad ad;
+	struct sealed s = rowlive_sealed(live, &ad);
 	unsigned column = band_data_column(b, image->row, (unsigned)(address_unit(s.address) % band_data_units(b)));
 	autofree uint8_t *plain = malloc(UNIT_BYTES);
 	return plain && store_open(fs, &s, unit_of(image, column) + address_block(s.address) % UNIT_BLOCKS * BLOCK_BYTES, plain) == 0;

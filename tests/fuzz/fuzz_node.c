@@ -35,6 +35,11 @@ static void check_extent(const struct key *key, const struct extent_item *x, uns
 	if (!extent_item_valid(key, x, bytes))
 		return;
 	MUST(key->offset + blocks <= FILE_BLOCKS_MAX);
+	if (x->kind == EXTENT_REST) {
+		uint64_t before = x->last_blocks, behind = x->record_blocks - before - blocks;
+		MUST((key->offset - before) / UNIT_BLOCKS == (key->offset + blocks + behind - 1) / UNIT_BLOCKS);
+		MUST((le64_get(x->address) - before) / UNIT_BLOCKS == (le64_get(x->address) + blocks + behind - 1) / UNIT_BLOCKS);
+	}
 	for (unsigned i = 0; x->kind == EXTENT_DATA && i < le16_get(x->records); i++) {
 		uint64_t at = (uint64_t)i * x->record_blocks, end = at + x->record_blocks < blocks ? at + x->record_blocks : blocks;
 		MUST((key->offset + at) / UNIT_BLOCKS == (key->offset + end - 1) / UNIT_BLOCKS);
@@ -48,7 +53,10 @@ static void check_extent(const struct key *key, const struct extent_item *x, uns
 		unsigned head_bytes = extent_head(x, at, &head), tail_bytes = extent_tail(x, at, &tail);
 		MUST(extent_item_valid(key, &head, head_bytes) && extent_item_valid(&tail_key, &tail, tail_bytes));
 		MUST(le32_get(head.item.blocks) == at && le32_get(tail.item.blocks) == blocks - at);
-		MUST(le16_get(head.item.records) + le16_get(tail.item.records) == le16_get(x->records));
+		if (x->kind == EXTENT_REST)
+			MUST(head.item.kind == EXTENT_REST && tail.item.last_blocks == head.item.last_blocks + at);
+		else
+			MUST(le16_get(head.item.records) + le16_get(tail.item.records) == le16_get(x->records));
 	}
 }
 

@@ -2,10 +2,15 @@
  *
  *	test_unreadable [--verbose]
  *
- *  1. Each leaf of the file tree in turn: files of which nothing lies there are read, written, cut and listed as ever. */
+ *  1. Each leaf of the file tree in turn: files of which nothing lies there are read, written, cut and listed as ever.
+ *  2. A record of a file: each run of its blocks is overwritten and cut out.  The others give EIO, and are there again when the
+ *     record can be read.
+ *  3. What is left of records is healed, relocated and freed as other data is. */
+#include "fs/data/data.h"
 #include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdio.h>
@@ -169,6 +174,233 @@ static void each_leaf(struct simfs *base)
 		with_leaf_spoiled(base, leaves[i], needs);
 }
 
+/* ---- 2 ---- */
+
+#define UNITS 3u
+#define LAST_BLOCKS 2u
+#define BLOCKS (UNITS * UNIT_BLOCKS + LAST_BLOCKS)
+
+enum act { WRITE, PUNCH, WRITE_UNALIGNED, TRUNCATE, ACTS };
+
+struct part {
+	enum act act;
+	unsigned unit;                   /* that cannot be read */
+	unsigned from, to;               /* blocks that go or are overwritten */
+};
+
+static uint64_t file;
+static uint8_t old_bytes[BLOCKS * BLOCK_BYTES], new_bytes[BLOCKS * BLOCK_BYTES];
+
+/* One extent of several records. */
+static struct simfs *make_file(void)
+{
+	struct simfs *sim;
+	struct fs_attr attr = { 0 };
+	REQUIRE(simfs_make(&sim, 3, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, 22) == 0);
+	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "f", S_IFREG | 0644, 0, cred, &attr) == 0);
+	file = attr.ino;
+	fill(old_bytes, sizeof old_bytes, 1);
+	fill(new_bytes, sizeof new_bytes, 2);
+	REQUIRE(fs_write(sim->fs, file, old_bytes, sizeof old_bytes, 0, false, NULL) == (ssize_t)sizeof old_bytes);
+	REQUIRE(simfs_close(sim, false) == 0);
+	return sim;
+}
+
+static int change(struct fs *fs, const struct part *p)
+{
+	uint64_t from = (uint64_t)p->from * BLOCK_BYTES, bytes = (uint64_t)(p->to - p->from) * BLOCK_BYTES;
+	struct fs_attr attr = { .size_bytes = from };
+	ssize_t n;
+	switch (p->act) {
+	case PUNCH:
+		return fs_fallocate(fs, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, bytes);
+	case TRUNCATE:
+		return fs_setattr(fs, file, &attr, FS_SET_SIZE, NULL);
+	case WRITE_UNALIGNED:
+		n = fs_write(fs, file, new_bytes + from, bytes - 1, from, false, NULL);
+		return n < 0 ? (int)n : 0;
+	default:
+		n = fs_write(fs, file, new_bytes + from, bytes, from, false, NULL);
+		return n < 0 ? (int)n : 0;
+	}
+}
+
+/* Each block is what it must be. */
+static void look(struct fs *fs, const struct part *p, bool changed, bool readable)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	uint8_t got[BLOCK_BYTES];
+	for (unsigned b = 0; b < BLOCKS; b++) {
+		bool inside = changed && b >= p->from && b < p->to, lost = !inside && !readable && b / UNIT_BLOCKS == p->unit;
+		ssize_t n = fs_read(fs, file, got, sizeof got, (uint64_t)b * BLOCK_BYTES);
+		const uint8_t *want = !inside ? old_bytes : p->act == PUNCH ? zeros : new_bytes;
+		if (inside && p->act == TRUNCATE)
+			CHECK_EQ(n, 0);
+		else if (lost)
+			CHECK_EQ(n, -EIO);
+		else
+			CHECK(n == BLOCK_BYTES && !memcmp(got, want == zeros ? zeros : want + (size_t)b * BLOCK_BYTES, BLOCK_BYTES));
+	}
+}
+
+static unsigned clean(struct fs *fs)
+{
+	CHECK_EQ(fs_sync(fs), 0);
+	return (unsigned)fs_check(fs, true, NULL, NULL);
+}
+
+static void one_part(struct simfs *base, const struct part *p)
+{
+	struct simfs *sim = simfs_clone(base);
+	struct fs_attr attr;
+	/* What is written anew in part has to be read. */
+	bool refused = p->act == WRITE_UNALIGNED && (p->to - 1) / UNIT_BLOCKS == p->unit;
+	REQUIRE(simfs_open(sim) == 0);
+	address at = spoil_data_of(sim->fs, file, p->unit * UNIT_BLOCKS);
+	spoil_unit(sim, at);
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK_EQ(change(sim->fs, p), refused ? -EIO : 0);
+	if (p->act != WRITE_UNALIGNED)
+		look(sim->fs, p, true, false);
+	else if (refused)
+		look(sim->fs, p, false, false);
+	REQUIRE(simfs_remount(sim) == 0);
+	if (p->act != WRITE_UNALIGNED)
+		look(sim->fs, p, true, false);
+	/* Nothing is wrong but what is left of that record, and parity of its row. */
+	CHECK(clean(sim->fs) <= 3);
+	spoil_unit(sim, at);                     /* the record is back */
+	REQUIRE(simfs_remount(sim) == 0);
+	if (p->act != WRITE_UNALIGNED || refused)
+		look(sim->fs, p, !refused, true);
+	CHECK_EQ(clean(sim->fs), 0);
+	/* Once more, on what is left of it; and then nothing is. */
+	CHECK_EQ(fs_write(sim->fs, file, new_bytes, 5000, p->unit * UNIT_BYTES + 3000, false, NULL), 5000);
+	CHECK_EQ(clean(sim->fs), 0);
+	CHECK_EQ(fs_unlink(sim->fs, OBJECT_ROOT, "f"), 0);
+	CHECK_EQ(clean(sim->fs), 0);
+	CHECK_EQ(fs_getattr(sim->fs, file, &attr), -ENOENT);
+	simfs_free(sim);
+}
+
+static void each_part(void)
+{
+	struct simfs *base = make_file();
+	unsigned count = 0;
+	for (unsigned unit = 0; unit <= UNITS; unit++)
+		for (unsigned from = 0; from < BLOCKS; from++)
+			for (unsigned to = from + 1; to <= BLOCKS; to++)
+				for (enum act act = 0; act < ACTS; act++) {
+					struct part p = { act, unit, from, to };
+					/* Of those that have nothing to do with the unit, a few. */
+					bool near = from <= (unit + 1) * UNIT_BLOCKS && to >= unit * UNIT_BLOCKS;
+					if ((act == TRUNCATE && to < BLOCKS) || (!near && (from + to) % 5))
+						continue;
+					one_part(base, &p);
+					count++;
+				}
+	if (verbose)
+		printf("%u changes of a file with a record that cannot be read\n", count);
+	simfs_free(base);
+}
+
+/* ---- 3 ---- */
+
+#define MANY_UNITS 200u
+
+static unsigned count_rests(struct fs *fs)
+{
+	struct extent_walk walk = { .ino = file, .limit = MANY_UNITS * UNIT_BLOCKS };
+	struct extent extent;
+	unsigned count = 0;
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do {
+		walk = (struct extent_walk){ .ino = file, .limit = MANY_UNITS * UNIT_BLOCKS };
+		count = 0;
+		while ((r = extent_walk_next(fs, &walk, &extent)) == 0)
+			count += extent.kind == EXTENT_REST;
+	} while (op_retry(&op, &r));
+	op_end(&op);
+	return count;
+}
+
+/* A long file in which one block of each record was replaced while it could not be read. */
+static void make_rests(struct simfs *sim)
+{
+	static uint8_t unit[UNIT_BYTES];
+	static address at[MANY_UNITS];
+	for (unsigned u = 0; u < MANY_UNITS; u++) {
+		fill(unit, sizeof unit, u);
+		REQUIRE(fs_write(sim->fs, file, unit, sizeof unit, u * UNIT_BYTES, false, NULL) == UNIT_BYTES);
+	}
+	REQUIRE(simfs_remount(sim) == 0);
+	for (unsigned u = 0; u < MANY_UNITS; u++) {
+		at[u] = spoil_data_of(sim->fs, file, u * UNIT_BLOCKS);
+		spoil_unit(sim, at[u]);
+		fill(unit, sizeof unit, u + 1000);
+		CHECK_EQ(fs_write(sim->fs, file, unit, BLOCK_BYTES, u * UNIT_BYTES + BLOCK_BYTES, false, NULL), BLOCK_BYTES);
+		spoil_unit(sim, at[u]);
+	}
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK_EQ(count_rests(sim->fs), 2 * MANY_UNITS);
+}
+
+static void look_at_rests(struct fs *fs)
+{
+	static uint8_t got[UNIT_BYTES], want[UNIT_BYTES], replaced[UNIT_BYTES];
+	for (unsigned u = 0; u < MANY_UNITS; u++) {
+		fill(want, sizeof want, u);
+		fill(replaced, sizeof replaced, u + 1000);
+		memcpy(want + BLOCK_BYTES, replaced, BLOCK_BYTES);
+		CHECK(fs_read(fs, file, got, sizeof got, u * UNIT_BYTES) == UNIT_BYTES && !memcmp(got, want, sizeof want));
+	}
+}
+
+static void healed(struct simfs *sim)
+{
+	address at = spoil_data_of(sim->fs, file, 7 * UNIT_BLOCKS + 3);
+	const struct band *b = config_band(sim->fs->config, address_band(at));
+	uint64_t row = band_row_of(b, at);
+	const struct column *c = &b->columns[band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)))];
+	/* In the block that was replaced: the others need it to verify. */
+	simdisk_flip(sim->world->disks[c->member], column_row_offset_bytes(&sim->fs->config->geometry, c, row) + BLOCK_BYTES + 77, 4);
+	REQUIRE(simfs_remount(sim) == 0);
+	look_at_rests(sim->fs);
+	CHECK(sim->events[EVENT_HEALED] > 0);
+	for (unsigned i = 0; i < 20; i++)
+		CHECK(fs_work(sim->fs) >= 0);
+	CHECK_EQ(clean(sim->fs), 0);
+}
+
+static void rests(void)
+{
+	static uint8_t bytes[1u << 20];
+	struct simfs *sim = make_file();
+	struct fs_attr attr = { 0 };
+	REQUIRE(simfs_open(sim) == 0);
+	make_rests(sim);
+	look_at_rests(sim->fs);
+	CHECK_EQ(clean(sim->fs), 0);
+	healed(sim);
+	unsigned before = count_rests(sim->fs);
+	/* Full, so that sparse rows are wanted. */
+	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "full", S_IFREG | 0644, 0, cred, &attr) == 0);
+	for (uint64_t offset = 0, i = 0; fs_write(sim->fs, attr.ino, bytes, sizeof bytes, offset, false, NULL) > 0; offset += sizeof bytes, i++)
+		CHECK(fs_work(sim->fs) >= 0);
+	for (unsigned i = 0; i < 300; i++)
+		CHECK(fs_work(sim->fs) >= 0);
+	unsigned after = count_rests(sim->fs);
+	if (verbose)
+		printf("%u rests of records, of which relocation moved %u\n", before, before - after);
+	CHECK(after < before);
+	look_at_rests(sim->fs);
+	CHECK_EQ(clean(sim->fs), 0);
+	CHECK_EQ(fs_unlink(sim->fs, OBJECT_ROOT, "f"), 0);
+	CHECK_EQ(clean(sim->fs), 0);
+	simfs_free(sim);
+}
+
 int main(int argc, char **argv)
 {
 	verbose = argc > 1 && !strcmp(argv[1], "--verbose");
@@ -176,5 +408,7 @@ int main(int argc, char **argv)
 	simfs_close(base, false);
 	each_leaf(base);
 	simfs_free(base);
+	each_part();
+	rests();
 	return CHECK_DONE();
 }

@@ -123,7 +123,6 @@ static void test_cut(unsigned records, unsigned record_blocks, unsigned last_blo
 		if (at % record_blocks)
 			continue;
 		unsigned first = at / record_blocks;
-		CHECK_EQ(extent_records_in(item, at), first);
 		unsigned bytes = extent_head(item, at, part);
 		CHECK(extent_item_valid(&key, part, bytes));
 		CHECK_EQ(le32_get(p->blocks), at);
@@ -143,7 +142,68 @@ static void test_cut(unsigned records, unsigned record_blocks, unsigned last_blo
 		CHECK_EQ(p->nonce[3], 0x5a);
 		CHECK(!memcmp(p->tags, item->tags[first], 16u * (records - first)));
 	}
-	CHECK_EQ(extent_records_in(item, blocks), records);
+}
+
+/* A record that may be cut anywhere: at each place of each length, and what is left once more. */
+static void test_rest(unsigned records, unsigned record_blocks, unsigned last_blocks)
+{
+	uint8_t whole[EXTENT_BYTES(1)], part[EXTENT_ITEM_BYTES_MAX], again[EXTENT_ITEM_BYTES_MAX];
+	const struct extent_item *w = (struct extent_item *)whole, *p = (struct extent_item *)part, *q = (struct extent_item *)again;
+
+	make(records, record_blocks, last_blocks);
+	unsigned blocks = records > 1 ? record_blocks : last_blocks;
+	CHECK_EQ(extent_rest(item, whole), EXTENT_BYTES(1));
+	CHECK(extent_item_valid(&key, whole, EXTENT_BYTES(1)));
+	CHECK(w->kind == EXTENT_REST && w->record_blocks == blocks && w->last_blocks == 0 && le32_get(w->blocks) == blocks);
+	CHECK(le64_get(w->address) == le64_get(item->address) && le32_get(w->index) == 1000 && !memcmp(w->tags, item->tags, 16));
+	for (unsigned at = 1; at < blocks; at++) {
+		struct key tail_key = key;
+		tail_key.offset += at;
+		CHECK(extent_cuttable(w, at));
+		CHECK_EQ(extent_head(w, at, part), EXTENT_BYTES(1));
+		CHECK(extent_item_valid(&key, part, EXTENT_BYTES(1)));
+		CHECK(le32_get(p->blocks) == at && p->record_blocks == blocks && p->last_blocks == 0);
+		CHECK_EQ(extent_tail(w, at, part), EXTENT_BYTES(1));
+		CHECK(extent_item_valid(&tail_key, part, EXTENT_BYTES(1)));
+		CHECK(le32_get(p->blocks) == blocks - at && p->record_blocks == blocks && p->last_blocks == at);
+		CHECK(le64_get(p->address) == le64_get(item->address) + at && le32_get(p->index) == 1000 && !memcmp(p->tags, item->tags, 16));
+		if (blocks - at > 1) {
+			tail_key.offset++;
+			CHECK_EQ(extent_tail(p, 1, again), EXTENT_BYTES(1));
+			CHECK(extent_item_valid(&tail_key, again, EXTENT_BYTES(1)));
+			CHECK(q->last_blocks == at + 1 && le64_get(q->address) == le64_get(item->address) + at + 1);
+		}
+	}
+}
+
+static void test_rest_valid(void)
+{
+	uint8_t rest[EXTENT_BYTES(1) + 16] = { 0 };
+	struct extent_item *r = (struct extent_item *)rest;
+
+#define MAKE_REST() do { make(1, 4, 4); extent_rest(item, rest); } while (0)
+#define CHECK_REFUSED(change) do { MAKE_REST(); change; CHECK(!extent_item_valid(&key, rest, EXTENT_BYTES(1))); } while (0)
+	MAKE_REST();
+	CHECK(extent_item_valid(&key, rest, EXTENT_BYTES(1)));
+	CHECK(!extent_item_valid(&key, rest, EXTENT_BYTES(1) + 16) && !extent_item_valid(&key, rest, sizeof *r));
+	CHECK_REFUSED(r->blocks = le32_put(0));
+	CHECK_REFUSED(r->blocks = le32_put(5));
+	CHECK_REFUSED(r->last_blocks = 1);
+	CHECK_REFUSED(r->record_blocks = 5);
+	CHECK_REFUSED(r->record_blocks = 3);
+	CHECK_REFUSED(r->records = le16_put(2));
+	CHECK_REFUSED(r->key = le16_put(1));
+	CHECK_REFUSED(r->compression = 1);
+	CHECK_REFUSED(r->address = le64_put(le64_get(r->address) + 1));         /* crosses the array's units */
+	CHECK_REFUSED(key.offset++);             /* and the file's */
+	CHECK_REFUSED((r->last_blocks = 3, r->blocks = le32_put(1)));    /* begins before its unit */
+	CHECK_REFUSED((key.offset = 2, r->address = le64_put(3), r->last_blocks = 3, r->blocks = le32_put(1)));
+	MAKE_REST();
+	key.offset += 3;
+	r->address = le64_put(le64_get(r->address) + 3);
+	r->last_blocks = 3;
+	r->blocks = le32_put(1);
+	CHECK(extent_item_valid(&key, rest, EXTENT_BYTES(1)));
 }
 
 int main(void)
@@ -154,5 +214,9 @@ int main(void)
 	test_cut(4, 1, 1);
 	test_cut(7, 2, 1);
 	test_cut(1, 3, 3);
+	test_rest(5, 4, 3);
+	test_rest(1, 4, 2);
+	test_rest(2, 3, 1);
+	test_rest_valid();
 	return CHECK_DONE();
 }
