@@ -213,6 +213,14 @@ int mend_row(struct fs *fs, const struct band *band, uint64_t row)
 	return r;
 }
 
+/* What our own reading of the row has noted.  Two of its units that cannot be read would else be taken in turn for ever. */
+static void forget_row(struct fs *fs, const struct bad_unit *unit)
+{
+	const struct band *band = config_band(fs->config, unit->band);
+	for (unsigned c = 0; c < band->width; c++)
+		array_forget_damage(fs->array, &(struct bad_unit){ .band = unit->band, .row = unit->row, .column = (uint8_t)c });
+}
+
 static int mend_unit(struct fs *fs, const struct bad_unit *unit)
 {
 	const struct band *band = config_band(fs->config, unit->band);
@@ -239,7 +247,10 @@ int mend_step(struct fs *fs)
 	if (wait || fs->read_only || fs->error || !array_take_damage(fs->array, &unit))
 		return 0;
 	int r = mend_unit(fs, &unit);
-	array_forget_damage(fs->array, &unit);      /* noted again by our own reading of it */
+	if (r == -EIO)
+		forget_row(fs, &unit);
+	else
+		array_forget_damage(fs->array, &unit);  /* noted again by our own reading of it */
 	if (r == -EAGAIN && ++unit.tries < TRIES_MAX) {
 		array_note_damage(fs->array, &unit);
 		pthread_mutex_lock(&fs->lock);

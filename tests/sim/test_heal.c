@@ -236,10 +236,31 @@ static void parity_waits(void)
 	simfs_free(sim);
 }
 
+/* Two members cannot read their units of a row: there is nothing to mend it from.  Mending leaves it, and does not read on until one of
+ * them is dropped for it. */
+static void unreadable_on_two(void)
+{
+	make();
+	address at = first_address(inos[0]);
+	const struct config *config = array_config(fs_array(simfs_fs(sim)));
+	const struct band *b = config_band(config, address_band(at));
+	uint64_t row = band_row_of(b, at);
+	for (unsigned c = 0; c < 2; c++) {
+		uint64_t from = column_row_offset_bytes(&config->geometry, &b->columns[c], row);
+		simdisk_fault(sim->world->disks[b->columns[c].member], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+			.from_bytes = from, .to_bytes = from + UNIT_BYTES });
+		array_note_damage(fs_array(simfs_fs(sim)), &(struct bad_unit){ .band = b->id, .row = row, .column = (uint8_t)c });
+	}
+	mend();
+	CHECK_EQ(sim->events[EVENT_MEMBER_DROPPED], 0);
+	simfs_free(sim);
+}
+
 int main(void)
 {
 	garbage();
 	unreadable();
+	unreadable_on_two();
 	replaced();
 	parity_waits();
 	return CHECK_DONE();
