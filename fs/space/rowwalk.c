@@ -8,6 +8,8 @@
 #define STRETCHES_MAX 8u
 #define STRETCH_MEMORY_BYTES (48u << 20)     /* of all that are worked on at once, a parity run of each column */
 
+static_assert(STEP_ROWS + STRETCHES_MAX <= ROWWALK_STRETCHES_MAX, "each stretch has a row, and no batch begins after STEP_ROWS");
+
 struct stretch {
 	const struct band *band;
 	uint64_t row;

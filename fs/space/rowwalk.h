@@ -13,6 +13,9 @@ struct rowwalk {
 	void *ctx;
 };
 
+/* Stretches that one step works on at most. */
+#define ROWWALK_STRETCHES_MAX 520u
+
 /* Goes on from the row at *position (the address of its first block; 0: from the beginning) for a while, under the caller's pin: 1, with
  * *position moved on, or 0 when it is through.  When a stretch fails: its error, with *position at that one's first row, and all before
  * it done.  Rows that no row item covers yet (system rows of the last commit) are not met.  No lock held. */

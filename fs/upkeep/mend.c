@@ -161,7 +161,7 @@ int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const stru
 	return r < 0 ? r : make_parity(fs, &image, list);
 }
 
-static int make_unit(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list)
+int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list)
 {
 	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES), *made = malloc(UNIT_BYTES), *there = malloc(UNIT_BYTES);
 	struct row_image image = { band, row, units, -1 };
@@ -232,7 +232,7 @@ static int mend_unit(struct fs *fs, const struct bad_unit *unit)
 	store_pin_now(fs, &pin);
 	r = row_list(fs, band, unit->row, &list);
 	if (r == 0 && list.count > 0)
-		r = make_unit(fs, band, unit->row, unit->column, &list);
+		r = mend_column(fs, band, unit->row, unit->column, &list);
 	store_unpin(fs, &pin);
 	free(list.items);
 	return r;

@@ -1,0 +1,164 @@
+/* The scrub of a stretch of rows: all of them at once in memory, and only what is wrong on its own.
+ *
+ *  1. The columns that are in sync are read as they lie on their members, and what lives there is verified.  If all are, the XOR of each
+ *     row must be zero; if one is missing, it is made from the others, and what lives on it is verified too.  Where nothing is wrong that is
+ *     all.  A member that cannot read some of its units is looked at row by row, so that one bad sector spoils one row.
+ *  2. A record that did not verify, or could not be read, is read in the ordinary way, which heals it if parity can give it back.  If not,
+ *     the file is named.
+ *  3. Then the rest of each wrong unit is put right, and parity (mend.h): at once, since a note of it would be lost with the power, and
+ *     the scrub's position is kept.  What has to wait for a commit is noted all the same.  With a member missing there is nothing to
+ *     do it from. */
+#include "fs/upkeep/scrubimpl.h"
+
+#include "fs/fsck/checkimpl.h"
+#include "fs/space/rowrun.h"
+#include "fs/upkeep/mend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct look {
+	struct fs *fs;
+	struct live_list list;
+	struct rowrun run;
+	uint32_t all, there;             /* columns, bit by column: of the band; on members in sync */
+	uint32_t wrong[PARITY_RUN_ROWS]; /* by row of the run: the columns that are to be mended */
+	struct scrub_found *found;
+};
+
+static uint32_t columns_in_sync(struct fs *fs, const struct band *b)
+{
+	uint32_t mask = 0;
+	for (unsigned c = 0; c < b->width; c++) {
+		struct member_status s;
+		array_member_status(fs->array, b->columns[c].member, &s);
+		if (s.state == MEMBER_IN_SYNC)
+			mask |= UINT32_C(1) << c;
+	}
+	return mask;
+}
+
+/* ---- What is wrong ---- */
+
+static address address_of(const struct live *live) { return live->node ? le64_get(live->pointer.address) : live->place.address; }
+
+static void mark(struct look *l, uint64_t row, unsigned column)
+{
+	l->wrong[row - l->run.row] |= UINT32_C(1) << column;
+	l->found->damaged |= UINT64_C(1) << (row - band_row_of(l->run.band, l->found->at));
+}
+
+static void mark_parity(struct look *l)
+{
+	for (unsigned i = 0; i < l->run.rows; i++)
+		if (!rowrun_parity_right(&l->run, i))
+			mark(l, l->run.row + i, band_parity_column(l->run.band, l->run.row + i));
+}
+
+/* Of the one row there is. */
+static void mark_unreadable(struct look *l, uint32_t columns)
+{
+	for (unsigned c = 0; c < l->run.band->width; c++)
+		if (columns >> c & 1)
+			mark(l, l->run.row, c);
+}
+
+/* The one column that is missing, if anything lives there. */
+static int make_missing(struct look *l)
+{
+	uint32_t missing = l->all & ~l->there;
+	if (__builtin_popcount(missing) != 1 || missing == UINT32_C(1) << band_parity_column(l->run.band, l->run.row))
+		return 0;
+	return rowrun_make(&l->run, (unsigned)__builtin_ctz(missing));
+}
+
+static void mark_record(struct look *l, const struct live *live)
+{
+	const struct band *b = l->run.band;
+	uint64_t row = band_row_of(b, address_of(live));
+	mark(l, row, band_data_column(b, row, (unsigned)(address_unit(address_of(live)) % band_data_units(b))));
+}
+
+/* ---- What is done about it ---- */
+
+static void tell_lost(struct fs *fs, const struct live *live)
+{
+	char text[CHECK_PATH_BYTES];
+	if (live->node)
+		return;                  /* the store told what there is to tell */
+	check_path(fs, live->place.object, text);
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	event_report(&fs->options.events, EVENT_UNREADABLE, -1, "%s: %u bytes at offset %llu are lost: they do not verify on their member, and "
+		"parity cannot give them back", text, live->place.blocks * BLOCK_BYTES, (unsigned long long)live->place.block * BLOCK_BYTES);
+}
+
+static int heal_record(struct look *l, struct live *live)
+{
+	struct live_list one = { live, 1, 1 };
+	unsigned bad;
+	int r = rowlive_verify(l->fs, &one, &bad);
+	if (r == 0 && bad) {
+		l->found->unreadable++;
+		tell_lost(l->fs, live);
+	}
+	return r;
+}
+
+static int mend_one(struct look *l, uint64_t row, unsigned column)
+{
+	struct bad_unit unit = { .band = l->run.band->id, .row = row, .column = (uint8_t)column };
+	int r = mend_column(l->fs, l->run.band, row, column, &l->list);
+	if (r == -EAGAIN)
+		array_note_damage(l->fs->array, &unit);
+	else
+		array_forget_damage(l->fs->array, &unit);       /* that its reader noted */
+	return r == -EAGAIN || r == -EIO ? 0 : r;
+}
+
+static int mend_wrong(struct look *l)
+{
+	int r = 0;
+	for (unsigned i = 0; i < l->run.rows; i++)
+		for (unsigned c = 0; c < l->run.band->width && r == 0; c++)
+			if (l->wrong[i] >> c & 1)
+				r = mend_one(l, l->run.row + i, c);
+	return r;
+}
+
+static int look_at(struct look *l)
+{
+	uint32_t unreadable = l->there & ~l->run.have;
+	bool *bad = calloc(l->list.count ? l->list.count : 1, sizeof *bad);
+	int r = bad ? 0 : -ENOMEM;
+	if (l->run.have == l->all)
+		mark_parity(l);
+	mark_unreadable(l, unreadable);
+	if (r == 0 && !unreadable)
+		r = make_missing(l);
+	if (r == 0 && rowrun_verify(l->fs, &l->run, &l->list, ROWRUN_ALL, bad) > 0)
+		for (size_t i = 0; i < l->list.count && r == 0; i++)
+			if (bad[i]) {
+				mark_record(l, &l->list.items[i]);
+				r = heal_record(l, &l->list.items[i]);
+			}
+	free(bad);
+	return r == 0 && l->there == l->all ? mend_wrong(l) : r;
+}
+
+int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found)
+{
+	struct look l = { .fs = fs, .all = (uint32_t)((UINT64_C(1) << b->width) - 1), .there = columns_in_sync(fs, b), .found = found };
+	int r = rowlive_list(fs, b, row, count, &l.list);
+	if (r == 0)
+		r = rowrun_read(fs, b, row, count, l.there, &l.run);
+	bool one_by_one = r == 0 && count > 1 && l.run.have != l.there;
+	if (r == 0 && !one_by_one)
+		r = look_at(&l);
+	rowrun_free(&l.run);
+	free(l.list.items);
+	for (uint64_t i = row; one_by_one && i < row + count && r == 0; i++)
+		r = scrub_rows(fs, b, i, 1, found);
+	return r;
+}

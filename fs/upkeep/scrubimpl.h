@@ -1,0 +1,19 @@
+/* Inside of the scrub: what scrub*.c share. */
+#ifndef FS_SCRUBIMPL_H
+#define FS_SCRUBIMPL_H
+
+#include "fs/core.h"
+
+/* What was found in a stretch of rows, of one parity run. */
+struct scrub_found {
+	address at;                      /* of the first row's first block */
+	unsigned rows;
+	uint64_t damaged;                /* bit by row: something was wrong, or could not be read */
+	unsigned unreadable;             /* records that even parity could not give back */
+};
+
+/* Verifies rows [row, row + count) of the stretch, heals what is damaged, and adds what it found.  Under the caller's pin, with the
+ * opening root written; in several threads at once.  -ENOMEM, -EROFS, or what finding out what lives there failed with. */
+int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found);
+
+#endif
