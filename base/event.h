@@ -23,6 +23,7 @@ enum event_kind {
 	EVENT_LABEL_RESTORED,    /* a label copy was restored from a good one */
 	EVENT_SCRUB_FINISHED,    /* a scrub has ended, and found nothing … */
 	EVENT_SCRUB_ERRORS,      /* … or something: damage that was healed, or was not to be healed */
+	EVENT_STALLED,           /* work in the background cannot go on, since a tree cannot be read */
 	EVENT_READ_ONLY,         /* the filesystem went read-only after a second failure */
 	EVENT_SPACE_LOW,         /* little is free (told by the mount program) */
 	EVENT_WARNING,           /* anything else worth a line in the log */

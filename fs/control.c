@@ -17,6 +17,9 @@ bool control_status_valid(const struct control_status *s)
 	for (unsigned i = 0; i < MEMBERS_MAX; i++)
 		if (!memchr(s->members[i].path, 0, sizeof s->members[i].path))
 			return false;
+	for (unsigned i = 0; i < STALL_TASKS; i++)
+		if (!memchr(s->stalled[i], 0, sizeof s->stalled[i]))
+			return false;
 	return !s->has_space || s->free_bytes <= s->capacity_bytes;
 }
 
@@ -82,6 +85,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	ret_status->free_bytes = space.free_blocks * BLOCK_BYTES;
 	fs_scrub_status(fs, &ret_status->scrub);
 	fill_job(fs, &ret_status->job);
+	for (unsigned i = 0; i < STALL_TASKS; i++)
+		stall_text(fs, (enum stall_task)i, ret_status->stalled[i]);
 	uint32_t needed = config_needed(fs->config);
 	ret_status->member_count = array_member_count(array);
 	for (unsigned i = 0; i < ret_status->member_count && i < MEMBERS_MAX; i++) {

@@ -7,11 +7,12 @@
 
 #include "fs/fs.h"
 #include "fs/upkeep/scrub.h"
+#include "fs/upkeep/stall.h"
 
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 2u
+#define CONTROL_VERSION 3u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -51,6 +52,7 @@ struct control_status {
 	uint64_t capacity_bytes, free_bytes;
 	struct scrub_status scrub;       /* only while mounted */
 	struct control_job job;
+	char stalled[STALL_TASKS][STALL_TEXT_BYTES];     /* work that cannot go on, and why; empty: none */
 	struct control_member members[MEMBERS_MAX];
 };
 

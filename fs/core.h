@@ -22,6 +22,7 @@
 #include "fs/tree/tree.h"
 #include "fs/txn.h"
 #include "fs/upkeep/scrub.h"
+#include "fs/upkeep/stall.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -66,6 +67,23 @@ struct txn {
 
 /* A system node that relocation wants moved, if it still lies there. */
 struct touch { struct key key; uint8_t level; address at; };
+
+/* The last node that somebody who goes through rows could not read. */
+struct obstacle { int error; struct tree_miss miss; };      /* error 0: none */
+
+/* Nodes that the scrub could not read and went on behind: the last ones; and how many, with items that make no sense. */
+#define UNREAD_NODES 16u
+struct unread { address nodes[UNREAD_NODES]; unsigned next; uint64_t count; };
+
+/* The scrub (upkeep/scrub.c). */
+struct scrub {
+	struct scrub_status status;      /* but for its progress */
+	uint64_t pass;                   /* how many were begun: a step that goes on while another is begun does not count for that */
+	bool begun;                      /* its first commit is done */
+	address position;
+	struct unread unread;
+	uint64_t members;                /* stall_members when `unread` was begun */
+};
 
 /* When a member that was dropped is tried again; `worked`: it was at work when last looked at;
  * `held`: it was failed by hand, and waits for the owner. */
@@ -119,12 +137,12 @@ struct fs {
 	struct rows *last_written; size_t last_written_count, last_written_room;    /* at open: rows that the chosen generation wrote */
 	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
 	struct retry retries[MEMBERS_MAX];
-	struct scrub_status scrub;       /* but for its progress */
-	bool scrub_begun;                /* its first commit is done */
-	address scrub_position;
+	struct scrub scrub;
 	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
 	_Atomic uint64_t speed_bytes;    /* see fs_options */
 	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */
+	struct obstacle obstacle;
+	struct stall stalls[STALL_TASKS];        /* upkeep/stall.h */
 	bool changing_members;           /* one change by the owner at a time (members.c) */
 	struct job_walk job;             /* the work thread's */
 	int64_t out_since_ns[MEMBERS_MAX];       /* when it was first seen to be out, by the work thread; 0: it is not */

@@ -13,6 +13,7 @@
 #include "fs/upkeep/mend.h"
 #include "fs/upkeep/reshape.h"
 #include "fs/upkeep/scrub.h"
+#include "fs/upkeep/stall.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ int fs_work(struct fs *fs)
 	if (r == 0)
 		r = reshape_work(fs);
 	if (r == 0)
-		r = scrub_step(fs);
+		r = stall_try(fs, STALL_SCRUB, scrub_step);
 	if (r < 0 || fs->read_only)
 		return r;
 	int e = relocate_in_background(fs);

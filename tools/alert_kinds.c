@@ -19,6 +19,7 @@ static const struct alert_kind kinds[ALERT_KINDS] = {
 	[EVENT_LABEL_RESTORED] = { LOG_WARNING },
 	[EVENT_SCRUB_FINISHED] = { LOG_NOTICE, "scrub-finished" },
 	[EVENT_SCRUB_ERRORS] = { LOG_WARNING, "scrub-errors" },
+	[EVENT_STALLED] = { LOG_ERR, "stalled" },
 	[EVENT_READ_ONLY] = { LOG_ERR, "read-only" },
 	[EVENT_SPACE_LOW] = { LOG_WARNING, "space-low" },
 	[EVENT_WARNING] = { LOG_WARNING },

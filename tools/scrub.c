@@ -41,7 +41,7 @@ static void usage(void)
 "  -h, --help      this text\n"
 "  -V, --version   the version\n"
 "\n"
-"Exit code of status: 0: nothing was found; 32: damage was found, and healed; 33: something could not be healed.\n", stdout);
+"Exit code of status: 0: nothing was found; 32: damage was found, and healed; 33: something could not be healed, or verified.\n", stdout);
 }
 
 static void stop(int signal_number)
@@ -75,9 +75,12 @@ static void print_status(const struct scrub_status *s)
 	printf("rows: %llu verified, %llu of them damaged\n", (unsigned long long)s->rows, (unsigned long long)s->damaged);
 	if (s->unreadable)
 		printf("lost: %llu records; the system log names the files\n", (unsigned long long)s->unreadable);
+	if (s->tree_errors)
+		printf("not verified: what %llu places of the trees lead to, since they cannot be read; unmount the array and run "
+			"fsck.raid5cryptfs\n", (unsigned long long)s->tree_errors);
 }
 
-static int exit_code(const struct scrub_status *s) { return s->unreadable ? EXIT_LOST : s->damaged ? EXIT_FOUND : 0; }
+static int exit_code(const struct scrub_status *s) { return s->unreadable || s->tree_errors ? EXIT_LOST : s->damaged ? EXIT_FOUND : 0; }
 
 /* 0 or an exit code. */
 static int wait_for_end(const char *mountpoint)

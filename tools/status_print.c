@@ -184,8 +184,11 @@ static void print_scrub(const struct control_status *s, FILE *out)
 {
 	if (!scrub_name(s))
 		return;
-	fprintf(out, "  scrub          %s, %u %%, %" PRIu64 " rows damaged, %" PRIu64 " records lost\n", scrub_name(s),
+	fprintf(out, "  scrub          %s, %u %%, %" PRIu64 " rows damaged, %" PRIu64 " records lost", scrub_name(s),
 		percent(s->scrub.done_bytes, s->scrub.total_bytes), s->scrub.damaged, s->scrub.unreadable);
+	if (s->scrub.tree_errors)
+		fprintf(out, ", %" PRIu64 " places of the trees unreadable", s->scrub.tree_errors);
+	fputc('\n', out);
 }
 
 static void print_job(const struct control_status *s, FILE *out)
@@ -195,6 +198,18 @@ static void print_job(const struct control_status *s, FILE *out)
 	if (job)
 		fprintf(out, "  replace        member %u takes the place of member %u, %u %%%s\n", job->target + 1u, job->source + 1u,
 			percent(job->done_bytes, job->total_bytes), job->waits ? ", waits for a member" : "");
+}
+
+/* What cannot go on says itself what it is. */
+static void print_stalled(const struct control_status *s, FILE *out)
+{
+	for (unsigned i = 0; i < STALL_TASKS; i++) {
+		if (!s->stalled[i][0])
+			continue;
+		fputs("  stalled        ", out);
+		print_clean(s->stalled[i], out);
+		fputc('\n', out);
+	}
 }
 
 static void print_array(const struct status_entry *entry, FILE *out)
@@ -219,6 +234,7 @@ static void print_array(const struct status_entry *entry, FILE *out)
 			cli_size(s->capacity_bytes, capacity));
 	print_scrub(s, out);
 	print_job(s, out);
+	print_stalled(s, out);
 	for (unsigned i = 0; i < s->member_count; i++)
 		print_member(entry, i, out);
 	for (unsigned i = 0; i < entry->other_count; i++)
@@ -313,8 +329,8 @@ static void json_scrub(const struct control_status *s, FILE *out)
 		fputs(",\"scrub\":null", out);
 	else
 		fprintf(out, ",\"scrub\":{\"state\":\"%s\",\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",\"rows\":%" PRIu64
-			",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 "}", scrub_name(s), s->scrub.done_bytes, s->scrub.total_bytes, s->scrub.rows,
-			s->scrub.damaged, s->scrub.unreadable);
+			",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 ",\"tree_errors\":%" PRIu64 "}", scrub_name(s), s->scrub.done_bytes, s->scrub.total_bytes,
+			s->scrub.rows, s->scrub.damaged, s->scrub.unreadable, s->scrub.tree_errors);
 }
 
 static void json_job(const struct control_status *s, FILE *out)
@@ -326,6 +342,25 @@ static void json_job(const struct control_status *s, FILE *out)
 	else
 		fprintf(out, ",\"job\":{\"source\":%u,\"target\":%u,\"waits\":%s,\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
 			job->source, job->target, json_bool(job->waits), job->done_bytes, job->total_bytes);
+}
+
+static void json_stalled(const struct control_status *s, FILE *out)
+{
+	static const char *const tasks[STALL_TASKS] = {
+		[STALL_CATCHUP] = "catch-up", [STALL_REPLACE] = "replace", [STALL_SCRUB] = "scrub",
+	};
+	const char *before = "";
+
+	fputs(",\"stalled\":[", out);
+	for (unsigned i = 0; i < STALL_TASKS; i++) {
+		if (!s->stalled[i][0])
+			continue;
+		fprintf(out, "%s{\"task\":\"%s\"", before, tasks[i]);
+		json_key_string("text", s->stalled[i], out);
+		fputc('}', out);
+		before = ",";
+	}
+	fputc(']', out);
 }
 
 static void json_array(const struct status_entry *entry, FILE *out)
@@ -351,6 +386,7 @@ static void json_array(const struct status_entry *entry, FILE *out)
 		fputs(",\"capacity_bytes\":null,\"free_bytes\":null", out);
 	json_scrub(s, out);
 	json_job(s, out);
+	json_stalled(s, out);
 	fputs(",\"members\":[", out);
 	const char *before = "";
 	for (unsigned i = 0; i < s->member_count; i++) {

@@ -1,6 +1,7 @@
 #include "fs/data/data.h"
 #include "fs/space/rowitem.h"
 #include "fs/space/rowlive.h"
+#include "fs/space/unread.h"
 #include "fs/tree/store.h"
 
 #include <errno.h>
@@ -83,13 +84,30 @@ int rowlive_owners(struct fs *fs, const struct band *band, uint64_t first_row, c
 	return r;
 }
 
+/* The item that covers the row, copied, since a walk of the trees changes what it points to; the caller frees it.  Body: 0, -ENOENT. */
+static int copy_rows_item(struct fs *fs, const struct band *band, uint64_t row, uint64_t *ret_first, struct rows_item **ret_copy)
+{
+	struct item item;
+	int r = rowitem_find(fs, band, row, &item);
+	if (r < 0)
+		return r;
+	struct rows_item *copy = malloc(item.bytes);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, item.value, item.bytes);
+	*ret_first = item.key.offset;
+	*ret_copy = copy;
+	return 0;
+}
+
 int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list)
 {
 	size_t before = list->count;
 	int r = 0;
 	for (uint64_t at = row, end = row + count; at < end && r == 0; ) {
-		struct item item;
-		r = rowitem_find(fs, band, at, &item);
+		struct rows_item *copy;
+		uint64_t first;
+		r = copy_rows_item(fs, band, at, &first, &copy);
 		if (r == -ENOENT) {
 			r = 0;
 			at++;
@@ -97,15 +115,8 @@ int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsign
 		}
 		if (r < 0)
 			break;
-		/* The walk below changes what `item` points to: copy. */
-		struct rows_item *copy = malloc(item.bytes);
-		if (!copy) {
-			r = -ENOMEM;
-			break;
-		}
-		memcpy(copy, item.value, item.bytes);
-		uint64_t last = item.key.offset + le16_get(copy->rows), stop = last < end ? last : end;
-		r = rowlive_owners(fs, band, item.key.offset, copy->owner, le16_get(copy->owners), at, (unsigned)(stop - at), list);
+		uint64_t last = first + le16_get(copy->rows), stop = last < end ? last : end;
+		r = rowlive_owners(fs, band, first, copy->owner, le16_get(copy->owners), at, (unsigned)(stop - at), list);
 		free(copy);
 		at = stop;
 	}
@@ -120,9 +131,64 @@ int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned 
 	int r = op_begin(fs, &op, OP_READ, 0);
 	do
 		r = rowlive_collect(fs, band, row, count, list);
-	while (op_retry(&op, &r));
+	while (unread_retry(&op, NULL, &r));
 	op_end(&op);
 	return r;
+}
+
+/* What can be listed of one owner. */
+static int list_owner(struct fs *fs, const struct band *band, uint64_t first, const struct row_owner *owner, uint64_t row, unsigned count,
+	struct unread *unread, struct live_list *list)
+{
+	struct op op;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	do
+		r = rowlive_owners(fs, band, first, owner, 1, row, count, list);
+	while (unread_retry(&op, unread, &r));
+	unread->count += r == -EUCLEAN;  /* which was told */
+	op_end(&op);
+	return r;
+}
+
+static int list_item(struct fs *fs, const struct band *band, uint64_t first, const struct rows_item *item, uint64_t row, unsigned count,
+	struct unread *unread, struct live_list *list, bool *whole)
+{
+	int r = 0;
+	for (unsigned i = 0; i < le16_get(item->owners) && r != -ENOMEM; i++) {
+		r = list_owner(fs, band, first, &item->owner[i], row, count, unread, list);
+		*whole = *whole && r == 0;
+	}
+	return r == -ENOMEM ? r : 0;
+}
+
+int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct unread *unread,
+	struct live_list *list, bool *ret_whole)
+{
+	*ret_whole = true;
+	for (uint64_t at = row, end = row + count; at < end; ) {
+		struct rows_item *copy = NULL;
+		uint64_t first = 0;
+		struct op op;
+		int r = op_begin(fs, &op, OP_READ, 0);
+		do
+			r = copy_rows_item(fs, band, at, &first, &copy);
+		while (unread_retry(&op, unread, &r));
+		op_end(&op);
+		if (r == -ENOMEM)
+			return r;
+		*ret_whole = *ret_whole && (r == 0 || r == -ENOENT);
+		if (r < 0) {
+			at++;
+			continue;
+		}
+		uint64_t last = first + le16_get(copy->rows), stop = last < end ? last : end;
+		r = list_item(fs, band, first, copy, at, (unsigned)(stop - at), unread, list, ret_whole);
+		free(copy);
+		if (r < 0)
+			return r;
+		at = stop;
+	}
+	return 0;
 }
 
 int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad)

@@ -1,5 +1,6 @@
 #include "fs/space/rowitem.h"
 #include "fs/space/rowwalk.h"
+#include "fs/space/unread.h"
 
 #include <errno.h>
 
@@ -94,6 +95,38 @@ static unsigned stretches_at_once(const struct fs *fs)
 	return n < 1 ? 1 : n > STRETCHES_MAX ? STRETCHES_MAX : n;
 }
 
+/* Behind all keys that lie below the node.  False: there is nothing. */
+static bool cursor_behind(const struct tree_miss *miss, struct cursor *ret_cursor)
+{
+	const struct key *k = &miss->behind;
+	if (!miss->more || k->object > BAND_ID_MAX)
+		return false;
+	if (k->type <= ITEM_ROWS)
+		*ret_cursor = (struct cursor){ (uint32_t)k->object, k->type == ITEM_ROWS ? k->offset : 0 };
+	else
+		*ret_cursor = (struct cursor){ (uint32_t)k->object + 1, 0 };
+	return true;
+}
+
+/* As next_item, an operation of its own. */
+static int find_item(struct fs *fs, const struct rowwalk *walk, struct cursor *cursor, struct cursor *ret_at, unsigned *ret_count,
+	uint64_t *ret_written)
+{
+	struct op op;
+	bool on = true;
+	int r = op_begin(fs, &op, OP_READ, 0);
+	while (on) {
+		do
+			r = next_item(fs, cursor, ret_at, ret_count, ret_written);
+		while (unread_retry(&op, walk->unread, &r));
+		on = r < 0 && r != -ENOMEM && walk->unread;
+		if (on && !cursor_behind(&fs->obstacle.miss, cursor))
+			r = on = false;
+	}
+	op_end(&op);
+	return r;
+}
+
 /* Gathers stretches, until there is no room or so many items were looked at: 1, or 0 at the end. */
 static int gather(struct fs *fs, struct step *s, struct cursor *cursor, unsigned *items)
 {
@@ -101,12 +134,7 @@ static int gather(struct fs *fs, struct step *s, struct cursor *cursor, unsigned
 		struct cursor before = *cursor, at = { 0 };
 		unsigned count = 0;
 		uint64_t written = 0;
-		struct op op;
-		int r = op_begin(fs, &op, OP_READ, 0);
-		do
-			r = next_item(fs, cursor, &at, &count, &written);
-		while (op_retry(&op, &r));
-		op_end(&op);
+		int r = find_item(fs, s->walk, cursor, &at, &count, &written);
 		if (r <= 0)
 			return r;
 		const struct band *b = config_band(fs->config, at.band);

@@ -11,6 +11,8 @@ struct rowwalk {
 	 * threads at once. */
 	int (*work)(void *ctx, const struct band *band, uint64_t row, unsigned count);
 	void *ctx;
+	/* NULL: the walk fails at a node that cannot be read, with fs->obstacle.  Else it goes on behind it. */
+	struct unread *unread;
 };
 
 /* Stretches that one step works on at most. */

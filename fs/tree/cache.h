@@ -39,6 +39,8 @@ struct node {
 struct tree_miss {
 	struct disk_pointer pointer;
 	uint8_t tree, level;
+	bool more;                       /* of tree_lookup, tree_next, tree_prev: there are keys behind all that lie below the node … */
+	struct key behind;               /* … and they are not below this one */
 };
 
 struct cache {

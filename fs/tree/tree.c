@@ -30,8 +30,21 @@ static struct node *child_get(struct fs *fs, const struct node *parent, unsigned
 		return child;
 	child = cache_find(fs, &v->pointer);
 	if (!child)
-		fs->miss = (struct tree_miss){ v->pointer, parent->tree, (uint8_t)(parent->level - 1) };
+		fs->miss = (struct tree_miss){ .pointer = v->pointer, .tree = parent->tree, .level = (uint8_t)(parent->level - 1) };
 	return child;
+}
+
+/* The child that the path leads to below `level` is not in memory. */
+static int path_misses(struct fs *fs, const struct tree *tree, const struct path *path, unsigned level)
+{
+	for (; level <= tree->root->level && !fs->miss.more; level++) {
+		unsigned i = path->index[level] + 1;
+		if (i >= image_count(path->node[level]->image))
+			continue;
+		fs->miss.more = true;
+		fs->miss.behind = image_key(path->node[level]->image, i);
+	}
+	return TREE_MISS;
 }
 
 /* Follows `key` down to the leaf. */
@@ -44,9 +57,10 @@ static int descend(struct fs *fs, struct tree *tree, const struct key *key, stru
 			return 0;
 		unsigned i = image_child(n->image, key);
 		path->index[n->level] = i;
-		n = child_get(fs, n, i);
-		if (!n)
-			return TREE_MISS;
+		struct node *child = child_get(fs, n, i);
+		if (!child)
+			return path_misses(fs, tree, path, n->level);
+		n = child;
 	}
 }
 
@@ -69,7 +83,7 @@ static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int
 	for (; level > 0; level--) {
 		struct node *n = child_get(fs, path->node[level], path->index[level]);
 		if (!n)
-			return TREE_MISS;
+			return path_misses(fs, tree, path, level);
 		path->node[level - 1] = n;
 		if (level > 1)
 			path->index[level - 1] = step > 0 ? 0 : image_count(n->image) - 1;

@@ -15,6 +15,7 @@
 #include "fs/upkeep/boundary.h"
 #include "fs/upkeep/catchup.h"
 #include "fs/upkeep/mend.h"
+#include "fs/upkeep/stall.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -174,7 +175,8 @@ static int fill_step(struct fs *fs, struct target *t)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	t->patient = fs->fill_tries < TRIES_MAX;
 	r = rowwalk_pinned(fs, &(struct rowwalk){ is_stale, repair_stretch, t }, &position, &durable);
-	if (r < 0 && r != -EAGAIN)
+	bool stalls = (r == -EIO || r == -EUCLEAN) && position != t->gap.position;      /* it is kept how far it came */
+	if (r < 0 && r != -EAGAIN && !stalls)
 		return r;
 	fs->fill_tries = r == -EAGAIN ? fs->fill_tries + 1 : 0;
 	int e = array_flush(fs->array, durable);
@@ -186,7 +188,7 @@ static int fill_step(struct fs *fs, struct target *t)
 	if (r == -EAGAIN)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	commit_soon(fs);                 /* a root keeps the position, also where nobody else writes */
-	return 1;
+	return stalls ? r : 1;
 }
 
 /* Not while another disk is about to take the member's place, which would be labelled as it in vain. */
@@ -255,10 +257,11 @@ int catchup_step(struct fs *fs)
 			int r = take_back(fs, m);
 			return r == 0 ? 1 : r == -EAGAIN || r == -EBUSY ? 0 : r;
 		}
-		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))) {
+		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))
+			&& !stall_rests(fs, STALL_CATCHUP)) {
 			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING,
 				.blank = s.blank, .gap = s.gap };
-			return fill_step(fs, &t);
+			return stall_note(fs, STALL_CATCHUP, fill_step(fs, &t));
 		}
 	}
 	return 0;

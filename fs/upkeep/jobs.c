@@ -199,16 +199,17 @@ int jobs_step(struct fs *fs)
 	address position = job.position;
 	uint64_t durable;
 	int copied = rowwalk_pinned(fs, &(struct rowwalk){ has_job, copy_rows, &c }, &position, &durable);
-	if (copied < 0 && copied != -EAGAIN)
-		return copied == -EIO ? 0 : copied;      /* a target is out, which it was told */
+	bool stalls = (copied == -EIO || copied == -EUCLEAN) && in_sync(fs, job.targets);
+	if (copied < 0 && copied != -EAGAIN && (!stalls || position == job.position))
+		return copied == -EIO && !stalls ? 0 : copied;   /* a target is out, which was told */
 	fs->job.tries = copied == -EAGAIN ? fs->job.tries + 1 : 0;
 	r = array_flush(fs->array, durable);
 	if (r < 0)
 		return r;
 	if (array_job_advance(fs->array, job.epoch, copied == 0 ? JOB_ALL : position) == 0 && copied == 0)
 		close_gaps(fs);
-	if (copied <= 0)
+	if (copied == 0 || copied == -EAGAIN)
 		return commit_now(fs) < 0 ? -EIO : 1;
 	commit_soon(fs);                 /* a root keeps the position, also where nobody else writes */
-	return 1;
+	return stalls ? copied : 1;
 }

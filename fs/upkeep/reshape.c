@@ -12,6 +12,7 @@
 
 #include "fs/upkeep/boundary.h"
 #include "fs/upkeep/jobs.h"
+#include "fs/upkeep/stall.h"
 
 #include <errno.h>
 #include <string.h>
@@ -192,7 +193,7 @@ static int work_on_jobs(struct fs *fs, const struct view *v)
 		int r = reshape_cancel(fs);
 		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
 	}
-	int r = jobs_step(fs);
+	int r = stall_try(fs, STALL_REPLACE, jobs_step);
 	if (r != 0 || !array_job(fs->array, &job) || job.position != JOB_ALL)
 		return r;
 	uint32_t lacking = config_job_holders(v->config) & ~v->settled;

@@ -15,6 +15,7 @@ struct scrub_status {
 	uint64_t rows;                   /* looked at */
 	uint64_t damaged;                /* rows in which something was wrong, or could not be read: healed or being mended, … */
 	uint64_t unreadable;             /* … but for so many records, which even parity could not give back */
+	uint64_t tree_errors;            /* tree nodes that could not be read: what they lead to was not verified */
 	int64_t began_ns, ended_ns;      /* the clock's; 0: not yet */
 };
 

@@ -7,7 +7,7 @@
  *     the file is named.
  *  3. Then the rest of each wrong unit is put right, and parity (mend.h): at once, since a note of it would be lost with the power, and
  *     the scrub's position is kept.  What has to wait for a commit is noted all the same.  With a member missing there is nothing to
- *     do it from. */
+ *     do it from, and where not all that lives in a row is known, nothing to do it by: a tree node cannot be read. */
 #include "fs/upkeep/scrubimpl.h"
 
 #include "fs/fsck/checkimpl.h"
@@ -20,6 +20,7 @@
 struct look {
 	struct fs *fs;
 	struct live_list list;
+	bool whole;                      /* it has all that lives there */
 	struct rowrun run;
 	uint32_t all, there;             /* columns, bit by column: of the band; on members in sync */
 	uint32_t wrong[PARITY_RUN_ROWS]; /* by row of the run: the columns that are to be mended */
@@ -144,13 +145,13 @@ static int look_at(struct look *l)
 				r = heal_record(l, &l->list.items[i]);
 			}
 	free(bad);
-	return r == 0 && l->there == l->all ? mend_wrong(l) : r;
+	return r == 0 && l->there == l->all && l->whole ? mend_wrong(l) : r;
 }
 
 int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found)
 {
 	struct look l = { .fs = fs, .all = (uint32_t)((UINT64_C(1) << b->width) - 1), .there = columns_in_sync(fs, b), .found = found };
-	int r = rowlive_list(fs, b, row, count, &l.list);
+	int r = rowlive_list_readable(fs, b, row, count, &fs->scrub.unread, &l.list, &l.whole);
 	if (r == 0)
 		r = rowrun_read(fs, b, row, count, l.there, &l.run);
 	bool one_by_one = r == 0 && count > 1 && l.run.have != l.there;

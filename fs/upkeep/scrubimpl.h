@@ -13,7 +13,7 @@ struct scrub_found {
 };
 
 /* Verifies rows [row, row + count) of the stretch, heals what is damaged, and adds what it found.  Under the caller's pin, with the
- * opening root written; in several threads at once.  -ENOMEM, -EROFS, or what finding out what lives there failed with. */
+ * opening root written; in several threads at once.  -ENOMEM, -EROFS. */
 int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found);
 
 #endif

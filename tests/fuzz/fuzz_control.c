@@ -75,6 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(memchr(status->name, 0, sizeof status->name));
 		for (unsigned i = 0; i < status->member_count; i++)
 			MUST(memchr(status->members[i].path, 0, sizeof status->members[i].path));
+		for (unsigned i = 0; i < STALL_TASKS; i++)
+			MUST(memchr(status->stalled[i], 0, sizeof status->stalled[i]));
 		MUST(!status->has_space || status->free_bytes <= status->capacity_bytes);
 		print(status);
 	}

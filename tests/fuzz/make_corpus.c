@@ -249,6 +249,7 @@ static void put_status(struct simfs *sim)
 	status.members[1].read_errors = status.members[2].healed = 3;
 	for (unsigned i = 0; i < status.member_count; i++)
 		status.members[i].role = MEMBER_VOTER, status.members[i].needed = true;
+	snprintf(status.stalled[STALL_CATCHUP], sizeof status.stalled[STALL_CATCHUP], "A \"node\" cannot be read.");
 	put_structure("control", "degraded", &status, sizeof status);
 	put_replacing(&status);
 }

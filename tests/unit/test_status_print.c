@@ -111,7 +111,7 @@ static void test_json(void)
 {
 	begin();
 	JSON("\"map\":\"[UUU]\"");
-	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"members\":[{\"index\":0,");
+	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"stalled\":[],\"members\":[{\"index\":0,");
 	JSON("{\"index\":0,\"uuid\":\"01000000-0000-0000-0000-000000000000\",\"role\":\"member\",\"path\":\"/dev/d0\"");
 	JSON("},{\"index\":4,\"uuid\":\"05000000-0000-0000-0000-000000000000\",\"role\":\"spare\"");
 	JSON("},{\"index\":5,\"uuid\":\"06000000-0000-0000-0000-000000000000\",\"role\":\"replacement\"");
@@ -122,6 +122,19 @@ static void test_json(void)
 	JSON("\"waits\":true");
 	status.job.running = false;
 	JSON("\"job\":null");
+}
+
+static void test_stalled(void)
+{
+	begin();
+	SAYS_NOT("stalled");
+	JSON("\"stalled\":[],");
+	snprintf(status.stalled[STALL_CATCHUP], STALL_TEXT_BYTES, "It \"rests\".\x1b");
+	snprintf(status.stalled[STALL_SCRUB], STALL_TEXT_BYTES, "So does this.");
+	SAYS("  stalled        It \"rests\".?\n  stalled        So does this.\n");
+	JSON("\"stalled\":[{\"task\":\"catch-up\",\"text\":\"It \\\"rests\\\".\\u001b\"},{\"task\":\"scrub\",\"text\":\"So does this.\"}],");
+	memset(status.stalled[STALL_REPLACE], 'x', STALL_TEXT_BYTES);
+	CHECK(!control_status_valid(&status));
 }
 
 /* What serves a mount may answer anything. */
@@ -165,6 +178,7 @@ int main(void)
 	test_people();
 	test_spare_out();
 	test_json();
+	test_stalled();
 	test_hostile();
 	test_others();
 	return CHECK_DONE();
