@@ -297,7 +297,10 @@ static int split(struct fs *fs, struct tree *tree, struct path *path, unsigned l
 	right->memory_refs = count_memory_refs(right);
 	left->memory_refs -= right->memory_refs;
 	struct branch_value v = { 0 };
-	struct key first = image_key(right->image, 0);
+	struct key first = image_key(right->image, 0), lowest = image_key(left->image, 0), bound = image_key(parent->image, 0);
+	/* What lives under a first child may lie below that child's key, and so may the right half's. */
+	if (path->index[level + 1] == 0 && key_compare(&lowest, &bound) < 0)
+		image_set_key(parent->image, 0, &lowest);
 	branch_set_child(&v, right);
 	bool fits = image_insert(parent->image, path->index[level + 1] + 1, &first, &v, sizeof v);
 	assert(fits);

@@ -578,6 +578,32 @@ static void test_many(void)
 	finish();
 }
 
+/* More files that are open and have no name than a leaf holds, in a tree that has branches already: all of their keys lie below those that
+ * the branches began with. */
+static void test_many_orphans(void)
+{
+	enum { COUNT = 1500 };
+	uint64_t inos[COUNT];
+	char name[16];
+
+	start();
+	for (unsigned i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof name, "stays%u", i);
+		make(ROOT, name, S_IFREG | 0644);
+	}
+	for (unsigned i = 0; i < COUNT; i++) {
+		inos[i] = make(ROOT, "open", S_IFREG | 0600);
+		CHECK_EQ(fs_ref(fs, inos[i]), 0);
+		CHECK_EQ(fs_unlink(fs, ROOT, "open"), 0);
+	}
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(fs_check(fs, true, complain, NULL), 0);
+	remount();
+	CHECK_EQ(inodes(), 1 + COUNT);
+	CHECK(find(ROOT, "stays0") && find(ROOT, "stays1499"));
+	finish();
+}
+
 int main(void)
 {
 	test_make();
@@ -593,5 +619,6 @@ int main(void)
 	test_atime();
 	test_acl();
 	test_many();
+	test_many_orphans();
 	return CHECK_DONE();
 }
