@@ -177,12 +177,12 @@ static_assert(sizeof(struct xattr_item) == 13, "xattr_item");
 enum extent_kind {
 	EXTENT_DATA = 1,
 	EXTENT_RESERVED = 2,     /* fallocated space without an address; reads as zeros */
-	EXTENT_REST = 3,         /* what is left of a record that could not be read when others of its blocks were replaced */
+	EXTENT_REST = 3,         /* what is left of a record when others of its blocks were replaced or went */
 	EXTENT_DIRTY = 0x80,     /* in memory only: a record that has no address yet (fs/tree/record.h) */
 };
 /* Records [0, records) each of record_blocks blocks, the last one of last_blocks; contiguous in the file
- * and on the array; sealed in one batch with indexes counting up.  EXTENT_RESERVED has `blocks` alone.  EXTENT_REST covers `blocks` of one record of
- * record_blocks, of which last_blocks lie before; address, nonce and index are as if it were a whole record there. */
+ * and on the array; sealed in one batch with indexes counting up.  EXTENT_RESERVED has `blocks` alone.  EXTENT_REST covers
+ * `blocks` of one record of record_blocks, of which last_blocks lie before; `address` is that of its own first block. */
 #define EXTENT_RECORDS_MAX 128u
 struct extent_item {
 	uint8_t kind;            /* enum extent_kind */

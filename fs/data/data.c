@@ -140,12 +140,31 @@ found:
 	return 0;
 }
 
-/* May the extent be cut at `block`, or does it not reach over it? */
-static bool cut_allowed(const struct extent *extent, uint64_t block)
+/* Removing blocks [from, to) from the file: those of the extent that go, counted from its first. */
+static bool goes(const struct extent *extent, uint64_t from, uint64_t to, uint64_t *ret_from, uint64_t *ret_to)
 {
-	if (extent->block >= block || extent->block + extent->blocks <= block)
-		return true;
-	return extent->kind != EXTENT_DIRTY && extent_cuttable(extent->item.value, block - extent->block);
+	uint64_t end = extent->block + extent->blocks;
+
+	*ret_from = from > extent->block ? from - extent->block : 0;
+	*ret_to = to < end ? to - extent->block : extent->blocks;
+	return *ret_from > 0 || *ret_to < extent->blocks;
+}
+
+/* What is left of the extent gets items of its own. */
+static int prepare_left(struct fs *fs, const struct extent *extent, uint64_t from, uint64_t to)
+{
+	uint64_t at[EXTENT_LEFT_MAX];
+	struct key key = extent->item.key;
+	int r = 0;
+
+	if (extent->kind == EXTENT_DIRTY)
+		return data_unclean(fs, key.object, extent->block, "a record crosses a unit");
+	unsigned count = extent_left_at(extent->item.value, from, to, at);
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		key.offset = extent->block + at[i];
+		r = tree_prepare(fs, fs_file_tree(fs), &key);
+	}
+	return r;
 }
 
 int data_prepare_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
@@ -156,13 +175,11 @@ int data_prepare_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
 
 	int r = tree_prepare(fs, fs_file_tree(fs), &key);
 	while (r == 0 && (r = extent_walk_next(fs, &walk, &extent)) == 0) {
-		if (!cut_allowed(&extent, from) || !cut_allowed(&extent, to))
-			return data_unclean(fs, ino, extent.block, "a record crosses a unit");
+		uint64_t first, end;
 		key.offset = extent.block;
 		r = tree_prepare(fs, fs_file_tree(fs), &key);
-		key.offset = to;
-		if (r == 0 && extent.block + extent.blocks > to)         /* the rest of it goes there */
-			r = tree_prepare(fs, fs_file_tree(fs), &key);
+		if (r == 0 && goes(&extent, from, to, &first, &end))
+			r = prepare_left(fs, &extent, first, end);
 	}
 	return r == -ENOENT ? 0 : r;
 }
@@ -170,26 +187,18 @@ int data_prepare_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
 /* Removes blocks [from, to) of the extent, which it covers at least in part. */
 static int remove_from(struct fs *fs, const struct extent *extent, uint64_t from, uint64_t to)
 {
-	const struct extent_item *value = extent->item.value;
-	uint64_t head_blocks = from > extent->block ? from - extent->block : 0;
-	uint64_t end = extent->block + extent->blocks, tail_from = end > to ? to - extent->block : extent->blocks;
-	uint8_t head[EXTENT_ITEM_BYTES_MAX], tail[EXTENT_ITEM_BYTES_MAX];
-	unsigned head_bytes = 0, tail_bytes = 0;
 	struct key key = extent->item.key;
-	int r = 0;
+	struct extent_left left;
+	uint64_t first, end;
 
-	if (head_blocks)
-		head_bytes = extent_head(value, head_blocks, head);
-	if (tail_from < extent->blocks)
-		tail_bytes = extent_tail(value, tail_from, tail);
-	extent_free(fs, &extent->item, head_blocks, tail_from - head_blocks);
-	if (head_bytes)
-		r = tree_put(fs, fs_file_tree(fs), &key, head, head_bytes);
-	else
-		r = tree_delete(fs, fs_file_tree(fs), &key);
-	if (r == 0 && tail_bytes) {
-		key.offset = to;
-		r = tree_put(fs, fs_file_tree(fs), &key, tail, tail_bytes);
+	left.count = 0;
+	if (goes(extent, from, to, &first, &end))
+		extent_left(extent->item.value, first, end, &left);
+	extent_free(fs, &extent->item, first, end - first);
+	int r = left.count && left.parts[0].at == 0 ? 0 : tree_delete(fs, fs_file_tree(fs), &key);
+	for (unsigned i = 0; i < left.count && r == 0; i++) {
+		key.offset = extent->block + left.parts[i].at;
+		r = tree_put(fs, fs_file_tree(fs), &key, left.parts[i].value, left.parts[i].bytes);
 	}
 	return r;
 }

@@ -120,9 +120,6 @@ int edit_read_old(struct fs *fs, struct data_edit *edit)
 		r = read_each(fs, edit);
 	store_unpin(fs, &edit->pin);
 	edit->pinned = false;
-	for (unsigned i = 0; i < EDIT_OLD_MAX && r == 0; i++)
-		if (edit->old[i].wanted && edit->old[i].lost)
-			r = data_make_rest(fs, &edit->old[i].place);
 	return r;
 }
 

@@ -1,18 +1,18 @@
 /* One change of a range of bytes of an object, inside one operation: written, or cut out.  Private to data_*.c.
  *
  * Units that are wholly inside the range get a fresh record each.  The (at most two) units at its edges are planned
- * block by block, by the rules of fs/tree/record.h; where a block or the rest of a record that must be written anew lies
- * on the disk only, it has to be read first, without the lock: edit_apply then returns EDIT_READ, and the operation is
- * ended, edit_read_old called, and the operation begun again; the plan is made anew and finds what was read if it is
- * still what the tree names.  A record that cannot be read is cut: the blocks that are replaced, or go, do so, and the others
- * stay what they were, an EXTENT_REST (data_rest.c).  Only a block that changes in part must be read: else -EIO.
+ * block by block, by the rules of fs/tree/record.h.  Where a block that changes in part lies on the disk only, its record has to be read
+ * first, without the lock: edit_apply then returns EDIT_READ, and the operation is ended, edit_read_old called, and the
+ * operation begun again; the plan is made anew and finds what was read if it is still what the tree names.  -EIO if it
+ * cannot be read.
  *
- * How records come out (so that streams give whole-unit records, and what is overwritten in part dies singly):
+ * How records come out (so that streams and files that grow bit by bit give whole-unit records, and nothing is read or written for
+ * blocks that do not change):
  *  - a dirty record that may be changed in place is, when the change adds no block to it;
- *  - blocks appended or put into holes join the dirty unsplit records beside them in their unit, in one new record;
- *  - when all that lives in a unit has been written since the last commit, it becomes one record;
- *  - else a block that replaces one on the disk is a record by itself, and a longer record that changes in part is
- *    written anew whole, split. */
+ *  - blocks that are written join each other and the dirty unsplit records beside them in their unit, in one new record;
+ *  - a record on the disk is cut: what stays of it is an EXTENT_REST; but at the file's end it joins too, so that what grows
+ *    does not come to pieces;
+ *  - a dirty record that may not be changed any more is copied, split if it changes in part, so that its blocks die singly. */
 #ifndef FS_DATA_EDIT_H
 #define FS_DATA_EDIT_H
 
@@ -51,8 +51,6 @@ int edit_init(struct data_edit *edit);
 int edit_apply(struct fs *fs, struct data_edit *edit, struct inode *inode);
 /* After EDIT_READ, without fs->lock. */
 int edit_read_old(struct fs *fs, struct data_edit *edit);
-/* data_rest.c, without fs->lock: lets the record be cut, if it is still there. Changes nothing that a reader could see. */
-int data_make_rest(struct fs *fs, const struct record_place *place);
 void edit_free(struct fs *fs, struct data_edit *edit);
 
 #endif

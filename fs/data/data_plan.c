@@ -2,9 +2,7 @@
  *
  * plan_unit goes over the unit's four blocks: plan_load says what is there, plan_touch what the change does to each,
  * plan_fates what becomes of them, plan_group which new records that makes, plan_old what content these need.
- *
- * A record that was found to be unreadable, and may be cut by now (data_edit.h), is left out of all joining: each of its blocks stays
- * or goes by itself. */
+ */
 #include "fs/data/data_plan.h"
 
 #include <errno.h>
@@ -60,7 +58,6 @@ static int plan_load(struct fs *fs, const struct data_edit *edit, struct edit_pl
 				first = block->place.block;
 				block->count = (uint8_t)block->place.blocks;
 				block->lost = is_lost(edit, &block->place);
-				block->rest = block->lost && extent.kind == EXTENT_REST;
 			}
 			assert(first >= plan->block && first + block->count <= plan->block + UNIT_BLOCKS);
 			block->first = (uint8_t)(first - plan->block);
@@ -119,7 +116,7 @@ static bool record_loses(const struct edit_plan *plan, const struct plan_block *
 /* A block that the change writes. */
 static enum plan_fate touched_fate(const struct plan_block *block, bool tail)
 {
-	if (!alive(block) || (block->writable && !block->split))
+	if (block->state != STATE_DIRTY || (block->writable && !block->split))
 		return FATE_JOIN;
 	if (block->writable)
 		return FATE_IN_PLACE;
@@ -170,8 +167,11 @@ static void plan_fates(const struct data_edit *edit, uint64_t size_bytes, struct
 				block->fate = FATE_SINGLE;
 			continue;
 		}
+		/* On the disk it is cut, unless it is to grow. */
+		if (block->state == STATE_DISK && (block->lost || !tail || !edit->source))
+			continue;
 		/* A record that must be written anew: all of it is. */
-		if (block->rest || (block->writable && !record_loses(plan, block)))
+		if (block->writable && !record_loses(plan, block))
 			continue;
 		for (unsigned i = block->first; i < block->first + block->count; i++) {
 			if (plan->blocks[i].fate == FATE_DROP)

@@ -26,8 +26,7 @@ struct plan_block {
 	uint8_t first, count;    /* of its record, in blocks of the unit */
 	struct record *record;   /* DIRTY */
 	bool writable, split;
-	bool lost;               /* its record cannot be read … */
-	bool rest;               /* … and can be cut */
+	bool lost;               /* its record cannot be read */
 	struct record_place place;       /* DISK */
 	const uint8_t *old;      /* its content; NULL: zeros */
 };

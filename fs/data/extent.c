@@ -68,63 +68,104 @@ bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 		!le64_get(item->address) && all_zero(item->nonce, sizeof(item->nonce)) && !le32_get(item->index);
 }
 
-bool extent_cuttable(const struct extent_item *item, uint64_t blocks)
+/* ---- What is left ---- */
+
+/* Is there a record on both sides of the block? */
+static bool cuts_record(const struct extent_item *item, uint64_t block)
 {
-	return item->kind != EXTENT_DATA || blocks % item->record_blocks == 0;
+	return item->kind == EXTENT_DATA && block < le32_get(item->blocks) && block % item->record_blocks != 0;
 }
 
-/* Number of records in its first `blocks` blocks; it is cuttable there. */
-static unsigned records_in(const struct extent_item *item, uint64_t blocks)
+static uint64_t record_start(const struct extent_item *item, uint64_t block) { return block - block % item->record_blocks; }
+
+static uint64_t record_end(const struct extent_item *item, uint64_t block)
 {
-	return item->kind == EXTENT_DATA ? (unsigned)(blocks / item->record_blocks) : 0;
+	uint64_t end = record_start(item, block) + item->record_blocks, blocks = le32_get(item->blocks);
+
+	return end < blocks ? end : blocks;
 }
 
-unsigned extent_head(const struct extent_item *item, uint64_t blocks, void *ret_value)
-{
-	struct extent_item *head = ret_value;
-	unsigned records = item->kind == EXTENT_REST ? 1 : records_in(item, blocks);
+struct piece { uint64_t from, to; bool of_record; };
 
-	assert(blocks > 0 && blocks < le32_get(item->blocks) && extent_cuttable(item, blocks));
-	memcpy(head, item, EXTENT_BYTES(records));
-	head->blocks = le32_put((uint32_t)blocks);
-	head->records = le16_put((uint16_t)records);
-	if (item->kind == EXTENT_DATA)
-		head->last_blocks = head->record_blocks;
-	return (unsigned)EXTENT_BYTES(records);
+static void add_piece(struct piece *pieces, unsigned *count, uint64_t from, uint64_t to, bool of_record)
+{
+	if (from < to)
+		pieces[(*count)++] = (struct piece){ from, to, of_record };
 }
 
-unsigned extent_tail(const struct extent_item *item, uint64_t blocks, void *ret_value)
+static unsigned make_pieces(const struct extent_item *item, uint64_t from, uint64_t to, struct piece ret_pieces[EXTENT_LEFT_MAX])
 {
-	struct extent_item *tail = ret_value;
-	unsigned skipped = records_in(item, blocks), records = le16_get(item->records) - skipped;
+	uint64_t before = cuts_record(item, from) ? record_start(item, from) : from;
+	uint64_t behind = cuts_record(item, to) ? record_end(item, to) : to;
+	unsigned count = 0;
 
-	assert(blocks > 0 && blocks < le32_get(item->blocks) && extent_cuttable(item, blocks));
-	memcpy(tail, item, sizeof(*tail));
-	memcpy(tail->tags, item->tags[skipped], 16u * records);
-	tail->blocks = le32_put(le32_get(item->blocks) - (uint32_t)blocks);
-	tail->records = le16_put((uint16_t)records);
+	assert(from < to && to <= le32_get(item->blocks));
+	add_piece(ret_pieces, &count, 0, before, false);
+	add_piece(ret_pieces, &count, before, from, true);
+	add_piece(ret_pieces, &count, to, behind, true);
+	add_piece(ret_pieces, &count, behind, le32_get(item->blocks), false);
+	return count;
+}
+
+unsigned extent_left_at(const struct extent_item *item, uint64_t from, uint64_t to, uint64_t ret_at[EXTENT_LEFT_MAX])
+{
+	struct piece pieces[EXTENT_LEFT_MAX];
+	unsigned count = make_pieces(item, from, to, pieces);
+
+	for (unsigned i = 0; i < count; i++)
+		ret_at[i] = pieces[i].from;
+	return count;
+}
+
+/* Blocks [from, to) of the item: of an EXTENT_DATA whole records of it. */
+static unsigned part(const struct extent_item *item, uint64_t from, uint64_t to, void *ret_value)
+{
+	struct extent_item *x = ret_value;
+	unsigned skipped = 0, records = le16_get(item->records);
+
+	if (item->kind == EXTENT_DATA) {
+		skipped = (unsigned)(from / item->record_blocks);
+		records = (unsigned)((to + item->record_blocks - 1) / item->record_blocks) - skipped;
+	}
+	memcpy(x, item, sizeof *x);
+	memcpy(x->tags, item->tags[skipped], sizeof x->tags[0] * records);
+	x->blocks = le32_put((uint32_t)(to - from));
+	x->records = le16_put((uint16_t)records);
 	if (item->kind != EXTENT_RESERVED)
-		tail->address = le64_put(le64_get(item->address) + blocks);
-	if (item->kind == EXTENT_DATA)
-		tail->index = le32_put(le32_get(item->index) + skipped);
+		x->address = le64_put(le64_get(item->address) + from);
 	if (item->kind == EXTENT_REST)
-		tail->last_blocks = (uint8_t)(tail->last_blocks + blocks);
+		x->last_blocks = (uint8_t)(item->last_blocks + from);
+	if (item->kind == EXTENT_DATA) {
+		x->index = le32_put(le32_get(item->index) + skipped);
+		if (to < le32_get(item->blocks))
+			x->last_blocks = x->record_blocks;
+	}
 	return (unsigned)EXTENT_BYTES(records);
 }
 
-unsigned extent_rest(const struct extent_item *item, void *ret_value)
+/* Blocks [from, to) of the item, which lie in one record of an EXTENT_DATA. */
+static unsigned rest(const struct extent_item *item, uint64_t from, uint64_t to, void *ret_value)
 {
-	struct extent_item *rest = ret_value;
+	uint64_t start = record_start(item, from), end = record_end(item, from);
+	uint8_t record[EXTENT_BYTES(1)];
+	struct extent_item *x = (struct extent_item *)record;
 
-	assert(item->kind == EXTENT_DATA);
-	memcpy(rest, item, EXTENT_BYTES(1));
-	rest->kind = EXTENT_REST;
-	if (le16_get(item->records) == 1)
-		rest->record_blocks = item->last_blocks;
-	rest->records = le16_put(1);
-	rest->blocks = le32_put(rest->record_blocks);
-	rest->last_blocks = 0;
-	return (unsigned)EXTENT_BYTES(1);
+	part(item, start, end, record);
+	x->kind = EXTENT_REST;
+	x->record_blocks = (uint8_t)(end - start);
+	x->last_blocks = 0;
+	return part(x, from - start, to - start, ret_value);
+}
+
+void extent_left(const struct extent_item *item, uint64_t from, uint64_t to, struct extent_left *ret_left)
+{
+	struct piece pieces[EXTENT_LEFT_MAX];
+
+	ret_left->count = make_pieces(item, from, to, pieces);
+	for (unsigned i = 0; i < ret_left->count; i++) {
+		ret_left->parts[i].at = pieces[i].from;
+		ret_left->parts[i].bytes = (pieces[i].of_record ? rest : part)(item, pieces[i].from, pieces[i].to, ret_left->parts[i].value);
+	}
 }
 
 void extent_reserved(uint32_t blocks, struct extent_item *ret_item)

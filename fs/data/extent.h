@@ -1,7 +1,7 @@
 /* Extent items as bytes: is one valid, and what is left of it when a part goes.  Pure.
  *
- * A record is not cut: an EXTENT_DATA item may be cut only between two of its records (extent_cuttable); an EXTENT_RESERVED item
- * between any two blocks, and an EXTENT_REST too, which is what becomes of a record that must be cut and cannot be read.
+ * An item may lose any of its blocks.  Of an EXTENT_DATA item stay the records before and behind, and of a record that is cut what is left
+ * of it, on either side, as an EXTENT_REST.
  * EXTENT_DIRTY items exist in memory only and are not handled here. */
 #ifndef FS_EXTENT_H
 #define FS_EXTENT_H
@@ -18,14 +18,17 @@ bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 
 /* The following want a valid item. */
 
-/* May it be cut before its block `blocks` (0 < blocks < the item's)? */
-bool extent_cuttable(const struct extent_item *item, uint64_t blocks);
-/* Writes the item for its first `blocks` blocks, or for all but these, to `ret_value` (EXTENT_ITEM_BYTES_MAX), which is
- * not `item`; returns its size.  The first part keeps the key; the key of the other is `blocks` higher. */
-unsigned extent_head(const struct extent_item *item, uint64_t blocks, void *ret_value);
-unsigned extent_tail(const struct extent_item *item, uint64_t blocks, void *ret_value);
-/* One record of an EXTENT_DATA item, which begins with it, as an EXTENT_REST. */
-unsigned extent_rest(const struct extent_item *item, void *ret_value);
+/* What is left of an item: the keys of the parts are `at` blocks higher than the item's. */
+#define EXTENT_LEFT_MAX 4u
+struct extent_left {
+	unsigned count;
+	struct { uint64_t at; unsigned bytes; uint8_t value[EXTENT_ITEM_BYTES_MAX]; } parts[EXTENT_LEFT_MAX];
+};
+
+/* Where the parts begin that are left of the item when its blocks [from, to) go (from < to ≤ the item's). Returns how many there are. */
+unsigned extent_left_at(const struct extent_item *item, uint64_t from, uint64_t to, uint64_t ret_at[EXTENT_LEFT_MAX]);
+/* The parts themselves. */
+void extent_left(const struct extent_item *item, uint64_t from, uint64_t to, struct extent_left *ret_left);
 /* An EXTENT_RESERVED item. */
 void extent_reserved(uint32_t blocks, struct extent_item *ret_item);
 

@@ -7,11 +7,11 @@
  * EXTENT_DATA of the same key and the same value size.
  *
  * Rules for code that changes extents (all with fs->lock held):
- *  - a record on disk lives and dies whole: when a write or punch covers only part of a record that is longer than a
- *    block, the rest is read first (store_read_record, without the lock) and becomes dirty with it, `split`: sealed as
- *    records of one block each, which die singly later; only if it cannot be read is it cut (fs/data/data_rest.c);
+ *  - a record on the disk may be cut (fs/data/extent.h): its blocks die singly, and it is read and verified whole for what is left of it.
+ *    The blocks that died stay where they are as long as others of their row live (rule R1);
  *  - a record of the open transaction (record_writable) is changed in place; one of a frozen transaction, or one being
- *    placed, is never changed: it is replaced by a new record (record_new, copy the bytes that stay);
+ *    placed, is never changed: it is replaced by a new record (record_new, copy the bytes that stay), `split` if it
+ *    changed in part: sealed as records of one block each;
  *  - a removed or replaced item gives its space back by extent_free. */
 #ifndef FS_RECORD_H
 #define FS_RECORD_H

@@ -29,7 +29,7 @@ static struct item_head *item_of(uint8_t *image, unsigned i)
 
 static void check_extent(const struct key *key, const struct extent_item *x, unsigned bytes)
 {
-	static union { struct extent_item item; uint8_t bytes[EXTENT_ITEM_BYTES_MAX]; } head, tail;
+	static struct extent_left left;
 	uint32_t blocks = le32_get(x->blocks);
 
 	if (!extent_item_valid(key, x, bytes))
@@ -45,18 +45,17 @@ static void check_extent(const struct key *key, const struct extent_item *x, uns
 		MUST((key->offset + at) / UNIT_BLOCKS == (key->offset + end - 1) / UNIT_BLOCKS);
 		MUST((le64_get(x->address) + at) / UNIT_BLOCKS == (le64_get(x->address) + end - 1) / UNIT_BLOCKS);
 	}
-	for (uint64_t at = 1; at < blocks && at < 600; at++) {
-		if (!extent_cuttable(x, at))
-			continue;
-		struct key tail_key = *key;
-		tail_key.offset += at;
-		unsigned head_bytes = extent_head(x, at, &head), tail_bytes = extent_tail(x, at, &tail);
-		MUST(extent_item_valid(key, &head, head_bytes) && extent_item_valid(&tail_key, &tail, tail_bytes));
-		MUST(le32_get(head.item.blocks) == at && le32_get(tail.item.blocks) == blocks - at);
-		if (x->kind == EXTENT_REST)
-			MUST(head.item.kind == EXTENT_REST && tail.item.last_blocks == head.item.last_blocks + at);
-		else
-			MUST(le16_get(head.item.records) + le16_get(tail.item.records) == le16_get(x->records));
+	for (uint64_t at = 0; at < blocks && at < 600; at++) {
+		uint64_t sum = 1;
+		extent_left(x, at, at + 1, &left);
+		for (unsigned i = 0; i < left.count; i++) {
+			const struct extent_item *part = (const struct extent_item *)left.parts[i].value;
+			struct key part_key = *key;
+			part_key.offset += left.parts[i].at;
+			MUST(extent_item_valid(&part_key, part, left.parts[i].bytes));
+			sum += le32_get(part->blocks);
+		}
+		MUST(sum == blocks);
 	}
 }
 

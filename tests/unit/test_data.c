@@ -305,7 +305,7 @@ static void test_random(uint64_t seed, unsigned steps)
 
 /* ---- Shapes of records ---- */
 
-/* Writes the extents of [block, limit) as text: a letter (r reserved, d data or dirty, s split), blocks and a blank. */
+/* Writes the extents of [block, limit) as text: a letter (r reserved, d data or dirty, s split, t the rest of a record), blocks and a blank. */
 static const char *shape(uint64_t ino, uint64_t block, uint64_t limit)
 {
 	static char text[256];
@@ -323,7 +323,7 @@ static const char *shape(uint64_t ino, uint64_t block, uint64_t limit)
 			bool split = extent.kind == EXTENT_DIRTY ? record_split(record_of(&extent.item)) :
 				extent.kind == EXTENT_DATA && item->record_blocks == 1 && extent.blocks > 1;
 			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%c%llu ",
-				extent.kind == EXTENT_RESERVED ? 'r' : split ? 's' : 'd', (unsigned long long)extent.blocks);
+				extent.kind == EXTENT_RESERVED ? 'r' : extent.kind == EXTENT_REST ? 't' : split ? 's' : 'd', (unsigned long long)extent.blocks);
 		}
 	} while (op_retry(&op, &r));
 	op_end(&op);
@@ -357,14 +357,19 @@ static void test_shapes(void)
 	put_blocks(ino, 1, 1);
 	CHECK_SHAPE(ino, 0, 4, "d4 ");
 	CHECK_EQ(fs_sync(fs), 0);
-	/* Overwritten in part: the whole unit becomes records of a block each, */
+	/* Overwritten in part: the record is cut, */
 	put_blocks(ino, 1, 1);
-	CHECK_SHAPE(ino, 0, 4, "s4 ");
+	CHECK_SHAPE(ino, 0, 4, "t1 d1 t2 ");
 	CHECK_EQ(fs_sync(fs), 0);
-	CHECK_SHAPE(ino, 0, 4, "s4 ");
-	/* which die singly, */
+	CHECK_SHAPE(ino, 0, 4, "t1 d1 t2 ");
+	/* again, what is written together joins, */
 	put_blocks(ino, 2, 1);
-	CHECK_SHAPE(ino, 0, 4, "s2 d1 d1 ");
+	CHECK_SHAPE(ino, 0, 4, "t1 d1 d1 t1 ");
+	CHECK_EQ(fs_write(fs, ino, buffer, 10, 3 * BLOCK_BYTES + 7, false, NULL), 10);
+	CHECK_SHAPE(ino, 0, 4, "t1 d1 d2 ");
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(fs_fallocate(fs, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * BLOCK_BYTES, BLOCK_BYTES), 0);
+	CHECK_SHAPE(ino, 0, 4, "t1 d1 t1 ");
 	/* and rewritten whole it is one again. */
 	put_blocks(ino, 0, 4);
 	CHECK_SHAPE(ino, 0, 4, "d4 ");

@@ -100,97 +100,106 @@ static void test_reserved(void)
 	item->nonce[15] = 1;
 	CHECK(!VALID(sizeof(*item)));
 	extent_reserved(9, item);
-	uint8_t part[EXTENT_ITEM_BYTES_MAX];
-	CHECK(extent_cuttable(item, 5));
-	CHECK_EQ(extent_head(item, 5, part), sizeof(*item));
-	CHECK(extent_item_valid(&key, part, sizeof(*item)));
-	CHECK_EQ(le32_get(((struct extent_item *)part)->blocks), 5);
-	CHECK_EQ(extent_tail(item, 5, part), sizeof(*item));
-	CHECK(extent_item_valid(&key, part, sizeof(*item)));
-	CHECK_EQ(le32_get(((struct extent_item *)part)->blocks), 4);
 }
 
-/* Every place where an item can be cut. */
-static void test_cut(unsigned records, unsigned record_blocks, unsigned last_blocks)
+/* The record that a block of an item lies in. */
+struct whole { uint64_t block, address; unsigned blocks; uint32_t index; uint8_t tag[16]; };
+
+static struct whole whole_of(uint64_t offset, const struct extent_item *x, uint64_t at)
 {
-	uint8_t part[EXTENT_ITEM_BYTES_MAX];
-	const struct extent_item *p = (struct extent_item *)part;
-	unsigned blocks = (records - 1) * record_blocks + last_blocks;
+	struct whole w = { 0 };
+	bool is_rest = x->kind == EXTENT_REST;
+	unsigned i = is_rest ? 0 : (unsigned)(at / x->record_blocks);
 
-	make(records, record_blocks, last_blocks);
-	for (unsigned at = 1; at < blocks; at++) {
-		CHECK_EQ(extent_cuttable(item, at), at % record_blocks == 0);
-		if (at % record_blocks)
-			continue;
-		unsigned first = at / record_blocks;
-		unsigned bytes = extent_head(item, at, part);
-		CHECK(extent_item_valid(&key, part, bytes));
-		CHECK_EQ(le32_get(p->blocks), at);
-		CHECK_EQ(le64_get(p->address), le64_get(item->address));
-		CHECK_EQ(le32_get(p->index), 1000);
-		CHECK(!memcmp(p->tags, item->tags, 16u * first));
-
-		struct key tail_key = key;
-		tail_key.offset += at;
-		bytes = extent_tail(item, at, part);
-		CHECK(extent_item_valid(&tail_key, part, bytes));
-		CHECK_EQ(bytes, EXTENT_BYTES(records - first));
-		CHECK_EQ(le32_get(p->blocks), blocks - at);
-		CHECK_EQ(le64_get(p->address), le64_get(item->address) + at);
-		CHECK_EQ(le32_get(p->index), 1000 + first);
-		CHECK_EQ(p->last_blocks, last_blocks);
-		CHECK_EQ(p->nonce[3], 0x5a);
-		CHECK(!memcmp(p->tags, item->tags[first], 16u * (records - first)));
-	}
+	if (x->kind == EXTENT_RESERVED)
+		return w;
+	w.block = is_rest ? offset - x->last_blocks : offset + i * x->record_blocks;
+	w.address = is_rest ? le64_get(x->address) - x->last_blocks : le64_get(x->address) + i * x->record_blocks;
+	w.blocks = !is_rest && i + 1 == le16_get(x->records) ? x->last_blocks : x->record_blocks;
+	w.index = le32_get(x->index) + i;
+	memcpy(w.tag, x->tags[i], sizeof w.tag);
+	return w;
 }
 
-/* A record that may be cut anywhere: at each place of each length, and what is left once more. */
-static void test_rest(unsigned records, unsigned record_blocks, unsigned last_blocks)
+/* Removes blocks [from, to): all others must be there still, and lie in the same records. */
+static void check_left(uint64_t offset, const struct extent_item *x, uint64_t from, uint64_t to, struct extent_left *ret_left)
 {
-	uint8_t whole[EXTENT_BYTES(1)], part[EXTENT_ITEM_BYTES_MAX], again[EXTENT_ITEM_BYTES_MAX];
-	const struct extent_item *w = (struct extent_item *)whole, *p = (struct extent_item *)part, *q = (struct extent_item *)again;
+	uint64_t blocks = le32_get(x->blocks), at = from == 0 ? to : 0, ats[EXTENT_LEFT_MAX];
 
-	make(records, record_blocks, last_blocks);
-	unsigned blocks = records > 1 ? record_blocks : last_blocks;
-	CHECK_EQ(extent_rest(item, whole), EXTENT_BYTES(1));
-	CHECK(extent_item_valid(&key, whole, EXTENT_BYTES(1)));
-	CHECK(w->kind == EXTENT_REST && w->record_blocks == blocks && w->last_blocks == 0 && le32_get(w->blocks) == blocks);
-	CHECK(le64_get(w->address) == le64_get(item->address) && le32_get(w->index) == 1000 && !memcmp(w->tags, item->tags, 16));
-	for (unsigned at = 1; at < blocks; at++) {
-		struct key tail_key = key;
-		tail_key.offset += at;
-		CHECK(extent_cuttable(w, at));
-		CHECK_EQ(extent_head(w, at, part), EXTENT_BYTES(1));
-		CHECK(extent_item_valid(&key, part, EXTENT_BYTES(1)));
-		CHECK(le32_get(p->blocks) == at && p->record_blocks == blocks && p->last_blocks == 0);
-		CHECK_EQ(extent_tail(w, at, part), EXTENT_BYTES(1));
-		CHECK(extent_item_valid(&tail_key, part, EXTENT_BYTES(1)));
-		CHECK(le32_get(p->blocks) == blocks - at && p->record_blocks == blocks && p->last_blocks == at);
-		CHECK(le64_get(p->address) == le64_get(item->address) + at && le32_get(p->index) == 1000 && !memcmp(p->tags, item->tags, 16));
-		if (blocks - at > 1) {
-			tail_key.offset++;
-			CHECK_EQ(extent_tail(p, 1, again), EXTENT_BYTES(1));
-			CHECK(extent_item_valid(&tail_key, again, EXTENT_BYTES(1)));
-			CHECK(q->last_blocks == at + 1 && le64_get(q->address) == le64_get(item->address) + at + 1);
+	extent_left(x, from, to, ret_left);
+	CHECK_EQ(extent_left_at(x, from, to, ats), ret_left->count);
+	for (unsigned i = 0; i < ret_left->count; i++) {
+		const struct extent_item *p = (const struct extent_item *)ret_left->parts[i].value;
+		struct key part_key = { .object = 20, .type = ITEM_EXTENT, .offset = offset + at };
+		CHECK_EQ(ret_left->parts[i].at, at);
+		CHECK_EQ(ats[i], at);
+		CHECK(extent_item_valid(&part_key, p, ret_left->parts[i].bytes));
+		CHECK(p->kind == x->kind || (p->kind == EXTENT_REST && le32_get(p->blocks) < p->record_blocks));
+		CHECK(!memcmp(p->nonce, x->nonce, sizeof p->nonce));
+		for (uint64_t b = 0; b < le32_get(p->blocks) && p->kind != EXTENT_RESERVED; b++) {
+			struct whole now = whole_of(offset + at, p, b), before = whole_of(offset, x, at + b);
+			CHECK(!memcmp(&now, &before, sizeof now));
+			CHECK_EQ(le64_get(p->address) + b, le64_get(x->address) + at + b);
 		}
+		at += le32_get(p->blocks);
+		CHECK(at <= from || ret_left->parts[i].at >= to);
+		if (at == from)
+			at = to;
 	}
+	CHECK_EQ(at, blocks);
+}
+
+/* Every range that an item can lose, and every range that what is left can lose then. */
+static void test_left(unsigned records, unsigned record_blocks, unsigned last_blocks)
+{
+	static struct extent_left left, again;
+
+	make(records, record_blocks, last_blocks);
+	uint64_t blocks = le32_get(item->blocks);
+	for (uint64_t from = 0; from < blocks; from++)
+		for (uint64_t to = from + 1; to <= blocks; to++) {
+			check_left(key.offset, item, from, to, &left);
+			for (unsigned i = 0; i < left.count; i++) {
+				const struct extent_item *p = (const struct extent_item *)left.parts[i].value;
+				for (uint64_t f = 0; f < le32_get(p->blocks) && blocks < 40; f++)
+					for (uint64_t t = f + 1; t <= le32_get(p->blocks); t++)
+						check_left(key.offset + left.parts[i].at, p, f, t, &again);
+			}
+		}
+}
+
+static void test_reserved_left(void)
+{
+	static struct extent_left left;
+
+	make(1, 1, 1);
+	extent_reserved(9, item);
+	for (uint64_t from = 0; from < 9; from++)
+		for (uint64_t to = from + 1; to <= 9; to++)
+			check_left(key.offset, item, from, to, &left);
+	extent_left(item, 2, 5, &left);
+	CHECK_EQ(left.count, 2);
+	extent_left(item, 0, 9, &left);
+	CHECK_EQ(left.count, 0);
 }
 
 static void test_rest_valid(void)
 {
 	uint8_t rest[EXTENT_BYTES(1) + 16] = { 0 };
 	struct extent_item *r = (struct extent_item *)rest;
+	static struct extent_left left;
 
-#define MAKE_REST() do { make(1, 4, 4); extent_rest(item, rest); } while (0)
+/* All of the record but its last block. */
+#define MAKE_REST() do { make(1, 4, 4); extent_left(item, 3, 4, &left); memcpy(rest, left.parts[0].value, EXTENT_BYTES(1)); } while (0)
 #define CHECK_REFUSED(change) do { MAKE_REST(); change; CHECK(!extent_item_valid(&key, rest, EXTENT_BYTES(1))); } while (0)
 	MAKE_REST();
 	CHECK(extent_item_valid(&key, rest, EXTENT_BYTES(1)));
 	CHECK(!extent_item_valid(&key, rest, EXTENT_BYTES(1) + 16) && !extent_item_valid(&key, rest, sizeof *r));
 	CHECK_REFUSED(r->blocks = le32_put(0));
 	CHECK_REFUSED(r->blocks = le32_put(5));
-	CHECK_REFUSED(r->last_blocks = 1);
+	CHECK_REFUSED(r->last_blocks = 2);
 	CHECK_REFUSED(r->record_blocks = 5);
-	CHECK_REFUSED(r->record_blocks = 3);
+	CHECK_REFUSED(r->record_blocks = 2);
 	CHECK_REFUSED(r->records = le16_put(2));
 	CHECK_REFUSED(r->key = le16_put(1));
 	CHECK_REFUSED(r->compression = 1);
@@ -210,13 +219,14 @@ int main(void)
 {
 	test_valid();
 	test_reserved();
-	test_cut(128, 4, 3);
-	test_cut(4, 1, 1);
-	test_cut(7, 2, 1);
-	test_cut(1, 3, 3);
-	test_rest(5, 4, 3);
-	test_rest(1, 4, 2);
-	test_rest(2, 3, 1);
+	test_left(128, 4, 3);
+	test_left(4, 1, 1);
+	test_left(7, 2, 1);
+	test_left(1, 3, 3);
+	test_left(5, 4, 3);
+	test_left(1, 4, 4);
+	test_left(2, 3, 1);
+	test_reserved_left();
 	test_rest_valid();
 	return CHECK_DONE();
 }
