@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READ_RUN_BLOCKS 256u     /* contiguous records are read with one call, up to 1 MiB */
 
 struct record_ad store_node_ad(uint8_t tree, uint8_t level)
 {
@@ -109,7 +108,7 @@ static void report_unreadable(struct fs *fs, const struct sealed *s)
 }
 
 /* The second try: from parity. */
-static int read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
+int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 {
 	struct iobuf *buf = iobuf_new(UNIT_BYTES);
 	if (!buf)
@@ -127,7 +126,7 @@ static int read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 	return r;
 }
 
-static bool address_valid(struct fs *fs, address from, unsigned blocks)
+bool store_address_valid(struct fs *fs, address from, unsigned blocks)
 {
 	const struct band *b = config_band(fs->config, address_band(from));
 	return b && blocks >= 1 && address_block(from) % UNIT_BLOCKS + blocks <= UNIT_BLOCKS
@@ -136,7 +135,7 @@ static bool address_valid(struct fs *fs, address from, unsigned blocks)
 
 int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 {
-	if (!address_valid(fs, s->address, s->blocks))
+	if (!store_address_valid(fs, s->address, s->blocks))
 		return -EUCLEAN;
 	struct iobuf *buf = iobuf_new(UNIT_BYTES);
 	if (!buf)
@@ -145,7 +144,7 @@ int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 	if (r == 0)
 		r = store_open(fs, s, buf->data, ret_plain);
 	iobuf_unref(buf);
-	return r == 0 || r == -ENOMEM ? r : read_rebuilt(fs, s, ret_plain);
+	return r == 0 || r == -ENOMEM ? r : store_read_rebuilt(fs, s, ret_plain);
 }
 
 static int read_pointer(struct fs *fs, const struct disk_pointer *p, const struct record_ad *ad, void *ret_image)
@@ -180,73 +179,4 @@ struct sealed store_place(const struct record_place *p, struct record_ad *ret_ad
 {
 	*ret_ad = store_data_ad(p->object, p->block - p->before, p->whole);
 	return (struct sealed){ p->address - p->before, p->whole, p->nonce, p->tag, p->index, ret_ad, p->before, p->blocks };
-}
-
-static bool is_part(const struct record_place *p) { return p->blocks != p->whole; }
-
-/* Of a record the part that the file has. */
-static int read_part(struct fs *fs, const struct record_place *p, uint8_t *ret_bytes)
-{
-	autofree uint8_t *whole = malloc(UNIT_BYTES);
-	struct record_ad ad;
-	struct sealed s = store_place(p, &ad);
-	if (!whole)
-		return -ENOMEM;
-	int r = store_read(fs, &s, whole);
-	if (r == 0)
-		memcpy(ret_bytes, whole + p->before * BLOCK_BYTES, p->blocks * BLOCK_BYTES);
-	return r;
-}
-
-/* Records that follow one another in one band, read with one call. */
-static int read_run(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
-{
-	const struct record_place *last = &places[count - 1];
-	unsigned blocks = (unsigned)(last->address + last->blocks - places[0].address);
-	struct iobuf *buf = iobuf_new(blocks * BLOCK_BYTES);
-	if (!buf)
-		return -ENOMEM;
-	int read = array_read(fs->array, places[0].address, blocks, buf, 0), r = 0;
-	struct seal_batch batch;
-	bool have_batch = false;
-	for (unsigned i = 0; i < count && r == 0; i++) {
-		const struct record_place *p = &places[i];
-		struct record_ad ad;
-		struct sealed s = store_place(p, &ad);
-		int opened = -EIO;
-		if (read == 0) {
-			if (i == 0 || memcmp(p->nonce, places[i - 1].nonce, sizeof p->nonce)) {
-				if (have_batch)
-					seal_batch_end(&batch);
-				open_batch_begin(&fs->keys->data, p->nonce, &batch);
-				have_batch = true;
-			}
-			opened = open_record_in(&batch, p->index, &ad, sizeof ad, buf->data + (p->address - places[0].address) * BLOCK_BYTES,
-				p->blocks * BLOCK_BYTES, p->tag, bufs[i]);
-		}
-		if (opened < 0)          /* the run as a whole may have failed for the sake of others in it */
-			r = read == 0 ? read_rebuilt(fs, &s, bufs[i]) : store_read(fs, &s, bufs[i]);
-	}
-	if (have_batch)
-		seal_batch_end(&batch);
-	iobuf_unref(buf);
-	return r;
-}
-
-int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
-{
-	for (unsigned i = 0, n; i < count; i += n) {
-		if (!address_valid(fs, places[i].address, places[i].blocks))
-			return -EUCLEAN;
-		for (n = 1; i + n < count; n++) {
-			const struct record_place *a = &places[i + n - 1], *b = &places[i + n];
-			if (is_part(a) || is_part(b) || b->address != a->address + a->blocks || !address_valid(fs, b->address, b->blocks)
-				|| b->address + b->blocks - places[i].address > READ_RUN_BLOCKS)
-				break;
-		}
-		int r = is_part(&places[i]) ? read_part(fs, &places[i], bufs[i]) : read_run(fs, places + i, bufs + i, n);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }

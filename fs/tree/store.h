@@ -29,6 +29,10 @@ struct sealed store_place(const struct record_place *place, struct record_ad *re
 int store_open(struct fs *fs, const struct sealed *sealed, const void *bytes, void *ret_plain);
 /* Reads, verifies and heals one record. -EIO when even parity cannot help. */
 int store_read(struct fs *fs, const struct sealed *sealed, void *ret_plain);
+/* The same for one that was read from its column and is wrong there: from the others. */
+int store_read_rebuilt(struct fs *fs, const struct sealed *sealed, void *ret_plain);
+/* Is that a place inside of one unit of the array? */
+bool store_address_valid(struct fs *fs, address from, unsigned blocks);
 
 /* Narrows blocks [*first, *end) of a unit to those from the first to the last that differ; *first == *end if none does. */
 void store_narrow(const uint8_t *there, const uint8_t *want, unsigned *first, unsigned *end);
