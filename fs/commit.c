@@ -303,6 +303,8 @@ static int update_bitmaps(struct commit *c)
 	pthread_mutex_unlock(&fs->lock);
 	if (r == 0)
 		r = clear_all(c);
+	if (r == 0)
+		SYSTEM_BODY(fs, r, scrub_store(fs));
 	if (r < 0)
 		return r;
 	do

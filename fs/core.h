@@ -21,7 +21,7 @@
 #include "fs/tree/record.h"
 #include "fs/tree/tree.h"
 #include "fs/txn.h"
-#include "fs/upkeep/scrub.h"
+#include "fs/upkeep/scrub_item.h"
 #include "fs/upkeep/stall.h"
 
 #include <pthread.h>
@@ -75,12 +75,14 @@ struct obstacle { int error; struct tree_miss miss; };      /* error 0: none */
 #define UNREAD_NODES 16u
 struct unread { address nodes[UNREAD_NODES]; unsigned next; uint64_t count; };
 
-/* The scrub (upkeep/scrub.c). */
+/* The scrub (upkeep/scrub_state.c). */
 struct scrub {
-	struct scrub_status status;      /* but for its progress */
+	struct scrub_record record;      /* as it is now */
+	address safe; uint64_t safe_rows;        /* what commits say of its position and rows: so far nothing waits to be mended */
+	bool changed;                    /* the item in the system tree does not say so yet */
+	int64_t kept_ns;                 /* when it last asked for a commit */
+	uint64_t after;                  /* it goes through rows when this generation is durable */
 	uint64_t pass;                   /* how many were begun: a step that goes on while another is begun does not count for that */
-	bool begun;                      /* its first commit is done */
-	address position;
 	struct unread unread;
 	uint64_t members;                /* stall_members when `unread` was begun */
 };

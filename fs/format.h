@@ -35,10 +35,12 @@ enum item_type {
 	ITEM_BAND = 32,          /* object = OBJECT_BANDS, offset = band id: struct band_item */
 	ITEM_BITMAP = 33,        /* offset = chunk: bits of BITMAP_CHUNK_ROWS rows */
 	ITEM_ROWS = 34,          /* offset = first row: struct rows_item */
+	ITEM_SCRUB = 35,         /* object = OBJECT_SCRUB, offset 0: struct scrub_item */
 };
 
 #define OBJECT_ORPHANS UINT64_C(0)
 #define OBJECT_BANDS UINT64_C(0)         /* of the system tree; band ids begin at 1 */
+#define OBJECT_SCRUB UINT64_C(0)         /* of the system tree: beside the bands, whose nodes a mount reads */
 #define OBJECT_ROOT UINT64_C(1)          /* inode number of the root directory (FUSE's too) */
 #define OBJECT_FIRST_FREE UINT64_C(16)
 
@@ -235,6 +237,23 @@ struct rows_item {
 	struct row_owner owner[];
 };
 static_assert(sizeof(struct rows_item) == 16, "rows_item");
+
+/* What a scrub has found. */
+struct scrub_item_result {
+	le64 began, ended;       /* nanoseconds since 1970; ended 0: it is under way */
+	le64 rows, damaged, unreadable, tree_errors;
+};
+static_assert(sizeof(struct scrub_item_result) == 48, "scrub_item_result");
+
+struct scrub_item {
+	uint8_t state;           /* enum scrub_state (fs/upkeep/scrub.h) */
+	uint8_t zero[7];
+	le64 position;           /* address of the first block of a row: those before it were verified; 0: none was */
+	le64 speed_bytes;        /* limit that was given with it; 0: none */
+	struct scrub_item_result now;    /* of the one that `state` speaks of */
+	struct scrub_item_result last;   /* of the last one that went through; zeros: none did */
+};
+static_assert(sizeof(struct scrub_item) == 120, "scrub_item");
 
 /* ---- Pending records (design §8): what this generation wrote or freed and no bitmap says yet ---- */
 

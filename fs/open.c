@@ -340,6 +340,10 @@ static int load_space(struct fs *fs)
 	do
 		r = alloc_load(fs);
 	while (op_retry(&op, &r));
+	if (r == 0)
+		do
+			r = scrub_load(fs);
+		while (op_retry(&op, &r));
 	set_cursor(fs, le64_get(body->alloc_cursor));
 	op_end(&op);
 	return r == 0 ? take_pending_rows(fs) : r;
@@ -515,6 +519,9 @@ int fs_close(struct fs *fs, bool abandon)
 	threads_stop(fs);
 	if (!abandon && !fs->read_only) {
 		r = inode_store_atimes(fs);
+		pthread_mutex_lock(&fs->lock);
+		scrub_leave(fs);
+		pthread_mutex_unlock(&fs->lock);
 		int e = commit_run(fs);
 		if (r == 0)
 			r = e;

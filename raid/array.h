@@ -170,6 +170,7 @@ struct bad_unit { uint32_t band; uint8_t column, tries; uint64_t row; };
 /* Is there once, however often it is noted; with too many, the newest are forgotten. */
 void array_note_damage(struct array *array, const struct bad_unit *unit);
 void array_forget_damage(struct array *array, const struct bad_unit *unit);
+bool array_has_damage(struct array *array);
 /* The oldest; false if there is none. */
 bool array_take_damage(struct array *array, struct bad_unit *ret_unit);
 

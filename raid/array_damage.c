@@ -37,6 +37,12 @@ void array_forget_damage(struct array *array, const struct bad_unit *unit)
 	forget(array, unit);
 }
 
+bool array_has_damage(struct array *array)
+{
+	SCOPED_LOCK(&array->mutex);
+	return array->damage_count > 0;
+}
+
 bool array_take_damage(struct array *array, struct bad_unit *ret_unit)
 {
 	SCOPED_LOCK(&array->mutex);

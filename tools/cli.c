@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SPEED_MIN_BYTES 65536u
@@ -134,6 +135,16 @@ const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT_BYTES])
 		unit++;
 	}
 	snprintf(text, CLI_SIZE_TEXT_BYTES, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+	return text;
+}
+
+const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES])
+{
+	time_t seconds = ns / 1000000000;
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm) || !strftime(text, CLI_TIME_TEXT_BYTES, "%Y-%m-%d %H:%M", &tm))
+		snprintf(text, CLI_TIME_TEXT_BYTES, "unknown");
 	return text;
 }
 

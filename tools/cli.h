@@ -28,6 +28,10 @@ int cli_parse_seconds(const char *text, unsigned least, unsigned *ret_seconds);
 #define CLI_SIZE_TEXT_BYTES 32
 const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT_BYTES]);
 
+/* "2026-11-28 03:12", of nanoseconds since 1970, here. */
+#define CLI_TIME_TEXT_BYTES 32
+const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES]);
+
 /* The path as it is found from any folder: absolute, links kept.  NULL without memory; free it. */
 char *cli_absolute(const char *path);
 

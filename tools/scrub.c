@@ -36,8 +36,9 @@ static void usage(void)
 "  stop     end it\n"
 "  status   how far it is, and what it found\n"
 "\n"
-"  -s, --speed SIZE  with start and resume: at most so many bytes of each member a second, rebuilds too, until the unmount\n"
+"  -s, --speed SIZE  with start and resume: at most so many bytes of each member a second, until it ends; rebuilds too, until the unmount\n"
 "  -w, --wait      with start and resume: return only at its end, with the exit code of status\n"
+"  -n, --if-none   with start: if one is running or paused already, leave it so, and do as if it had just been started\n"
 "  -h, --help      this text\n"
 "  -V, --version   the version\n"
 "\n"
@@ -63,24 +64,41 @@ static int ask(const char *mountpoint, int action, uint64_t speed_bytes, struct 
 	return change.code == FAIL_NONE ? 0 : fail_set(fail, EIO, change.code, "%s: %s", mountpoint, change.text);
 }
 
-static void print_status(const struct scrub_status *s)
+static void print_found(const struct scrub_result *r)
 {
-	static const char *const states[] = { "none since it was mounted", "running", "paused", "stopped", "finished" };
-	char done[CLI_SIZE_TEXT_BYTES], total[CLI_SIZE_TEXT_BYTES];
-
-	printf("scrub: %s\n", s->state < ARRAY_COUNT(states) ? states[s->state] : "unknown");
-	if (s->state == SCRUB_NONE)
-		return;
-	printf("verified: about %s of %s\n", cli_size(s->done_bytes, done), cli_size(s->total_bytes, total));
-	printf("rows: %llu verified, %llu of them damaged\n", (unsigned long long)s->rows, (unsigned long long)s->damaged);
-	if (s->unreadable)
-		printf("lost: %llu records; the system log names the files\n", (unsigned long long)s->unreadable);
-	if (s->tree_errors)
+	printf("rows: %llu verified, %llu of them damaged\n", (unsigned long long)r->rows, (unsigned long long)r->damaged);
+	if (r->unreadable)
+		printf("lost: %llu records; the system log names the files\n", (unsigned long long)r->unreadable);
+	if (r->tree_errors)
 		printf("not verified: what %llu places of the trees lead to, since they cannot be read; unmount the array and run "
-			"fsck.raid5cryptfs\n", (unsigned long long)s->tree_errors);
+			"fsck.raid5cryptfs\n", (unsigned long long)r->tree_errors);
 }
 
-static int exit_code(const struct scrub_status *s) { return s->unreadable || s->tree_errors ? EXIT_LOST : s->damaged ? EXIT_FOUND : 0; }
+static void print_status(const struct scrub_status *s)
+{
+	static const char *const states[] = { "none yet", "running", "paused", "stopped", "finished" };
+	char done[CLI_SIZE_TEXT_BYTES], total[CLI_SIZE_TEXT_BYTES], began[CLI_TIME_TEXT_BYTES], ended[CLI_TIME_TEXT_BYTES];
+
+	printf("scrub: %s%s\n", s->state < ARRAY_COUNT(states) ? states[s->state] : "unknown",
+		s->waits ? ", but does not get on now: the array is read-only, or raid5cryptfs-status says why" : "");
+	if (s->state == SCRUB_NONE)
+		return;
+	printf("began: %s%s%s\n", cli_time(s->now.began_ns, began), s->now.ended_ns ? ", ended: " : "",
+		s->now.ended_ns ? cli_time(s->now.ended_ns, ended) : "");
+	if (s->speed_bytes)
+		printf("limit: %s a second of each member\n", cli_size(s->speed_bytes, total));
+	printf("verified: about %s of %s\n", cli_size(s->done_bytes, done), cli_size(s->total_bytes, total));
+	print_found(&s->now);
+	if (!s->has_last || s->state == SCRUB_FINISHED)
+		return;
+	printf("\nthe last one that went through began: %s, ended: %s\n", cli_time(s->last.began_ns, began), cli_time(s->last.ended_ns, ended));
+	print_found(&s->last);
+}
+
+static int exit_code(const struct scrub_status *s)
+{
+	return s->now.unreadable || s->now.tree_errors ? EXIT_LOST : s->now.damaged ? EXIT_FOUND : 0;
+}
 
 /* 0 or an exit code. */
 static int wait_for_end(const char *mountpoint)
@@ -103,62 +121,83 @@ static int wait_for_end(const char *mountpoint)
 	return exit_code(&status.scrub);
 }
 
-static int run(const struct command *command, const char *mountpoint, uint64_t speed_bytes, bool wait)
+static bool is_under_way(const struct control_status *status)
+{
+	return status->scrub.state == SCRUB_RUNNING || status->scrub.state == SCRUB_PAUSED;
+}
+
+struct request { uint64_t speed_bytes; bool wait, if_none; };
+
+static int run(const struct command *command, const char *mountpoint, const struct request *request)
 {
 	struct control_status status;
 	struct fail fail = { 0 };
 
 	int r = release_ask_daemon(mountpoint, &status, &fail);
-	if (!r && command->action >= 0)
-		r = ask(mountpoint, command->action, speed_bytes, &fail);
+	bool leave = !r && request->if_none && is_under_way(&status);
+	if (!r && command->action >= 0 && !leave)
+		r = ask(mountpoint, command->action, request->speed_bytes, &fail);
 	if (r < 0)
 		return cli_fail(&fail);
 	if (command->action < 0) {
 		print_status(&status.scrub);
 		return exit_code(&status.scrub);
 	}
-	if (wait)
+	if (leave)
+		printf("A scrub is %s already.\n", status.scrub.state == SCRUB_RUNNING ? "running" : "paused");
+	if (request->wait)
 		return wait_for_end(mountpoint);
-	printf("%s.\n", command->done);
+	if (!leave)
+		printf("%s.\n", command->done);
 	return 0;
 }
 
-int main(int argc, char **argv)
+/* 0; or an exit code; -1: the text was printed that was asked for. */
+static int read_options(int argc, char **argv, struct request *request)
 {
 	static const struct option options[] = {
-		{ "speed", required_argument, NULL, 's' }, { "wait", no_argument, NULL, 'w' },
+		{ "speed", required_argument, NULL, 's' }, { "wait", no_argument, NULL, 'w' }, { "if-none", no_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
 	};
-	const struct command *command = NULL;
-	uint64_t speed_bytes = 0;
-	bool wait = false;
 	int c;
 
-	cli_start("raid5cryptfs-scrub");
-	while ((c = getopt_long(argc, argv, "s:whV", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "s:wnhV", options, NULL)) != -1) {
 		if (c == 'h')
 			usage();
 		else if (c == 'V')
 			cli_print_version();
-		else if (c == 's' && cli_parse_speed(optarg, &speed_bytes) < 0)
+		else if (c == 's' && cli_parse_speed(optarg, &request->speed_bytes) < 0)
 			return cli_error(FAIL_USAGE, "--speed %s: not a size of at least 64K (for each second), as in --speed 50M", optarg);
 		else if (c == '?')
 			return cli_error(FAIL_USAGE, "the command line is wrong; see raid5cryptfs-scrub --help");
 		if (c == 'h' || c == 'V')
-			return 0;
-		wait = wait || c == 'w';
+			return -1;
+		request->wait |= c == 'w';
+		request->if_none |= c == 'n';
 	}
-	if (argc - optind != 2)
-		return cli_error(FAIL_USAGE, "give a command and a mount point; see raid5cryptfs-scrub --help");
+	return argc - optind == 2 ? 0 : cli_error(FAIL_USAGE, "give a command and a mount point; see raid5cryptfs-scrub --help");
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command = NULL;
+	struct request request = { 0 };
+
+	cli_start("raid5cryptfs-scrub");
+	int code = read_options(argc, argv, &request);
+	if (code)
+		return code < 0 ? 0 : code;
 	for (unsigned i = 0; i < ARRAY_COUNT(commands); i++)
 		if (!strcmp(commands[i].name, argv[optind]))
 			command = &commands[i];
 	if (!command)
 		return cli_error(FAIL_USAGE, "%s: is no command; see raid5cryptfs-scrub --help", argv[optind]);
-	if ((wait || speed_bytes) && command->action != SCRUB_START && command->action != SCRUB_RESUME)
+	if ((request.wait || request.speed_bytes) && command->action != SCRUB_START && command->action != SCRUB_RESUME)
 		return cli_error(FAIL_USAGE, "--wait and --speed go with start and resume only");
+	if (request.if_none && command->action != SCRUB_START)
+		return cli_error(FAIL_USAGE, "--if-none goes with start only");
 	sigaction(SIGINT, &(struct sigaction){ .sa_handler = stop }, NULL);
 	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop }, NULL);
-	int code = run(command, argv[optind + 1], speed_bytes, wait);
+	code = run(command, argv[optind + 1], &request);
 	return fflush(stdout) && !code ? FAIL_SYSTEM : code;
 }

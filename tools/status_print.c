@@ -180,15 +180,31 @@ static const char *scrub_name(const struct control_status *s)
 	return s->scrub.state < ARRAY_COUNT(names) ? names[s->scrub.state] : NULL;
 }
 
+static void print_result(const struct scrub_result *r, FILE *out)
+{
+	fprintf(out, ", %" PRIu64 " rows damaged, %" PRIu64 " records lost", r->damaged, r->unreadable);
+	if (r->tree_errors)
+		fprintf(out, ", %" PRIu64 " places of the trees unreadable", r->tree_errors);
+	fputc('\n', out);
+}
+
 static void print_scrub(const struct control_status *s, FILE *out)
 {
+	const struct scrub_status *scrub = &s->scrub;
+	char time[CLI_TIME_TEXT_BYTES];
+
 	if (!scrub_name(s))
 		return;
-	fprintf(out, "  scrub          %s, %u %%, %" PRIu64 " rows damaged, %" PRIu64 " records lost", scrub_name(s),
-		percent(s->scrub.done_bytes, s->scrub.total_bytes), s->scrub.damaged, s->scrub.unreadable);
-	if (s->scrub.tree_errors)
-		fprintf(out, ", %" PRIu64 " places of the trees unreadable", s->scrub.tree_errors);
-	fputc('\n', out);
+	fprintf(out, "  scrub          %s", scrub_name(s));
+	if (scrub->state == SCRUB_FINISHED)
+		fprintf(out, " %s", cli_time(scrub->now.ended_ns, time));
+	else
+		fprintf(out, ", %u %%%s", percent(scrub->done_bytes, scrub->total_bytes), scrub->waits ? ", waits" : "");
+	print_result(&scrub->now, out);
+	if (!scrub->has_last || scrub->state == SCRUB_FINISHED)
+		return;
+	fprintf(out, "  last scrub     %s", cli_time(scrub->last.ended_ns, time));
+	print_result(&scrub->last, out);
 }
 
 static void print_job(const struct control_status *s, FILE *out)
@@ -323,14 +339,46 @@ static void json_other(const struct status_other *other, unsigned place, FILE *o
 		fprintf(out, ",\"index\":%d}", other->index);
 }
 
+/* In seconds. */
+static void json_time(const char *key, int64_t ns, FILE *out)
+{
+	if (ns)
+		fprintf(out, ",\"%s\":%" PRId64, key, ns / 1000000000);
+	else
+		fprintf(out, ",\"%s\":null", key);
+}
+
+static void json_result(const struct scrub_result *r, FILE *out)
+{
+	fprintf(out, "\"rows\":%" PRIu64 ",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 ",\"tree_errors\":%" PRIu64, r->rows, r->damaged,
+		r->unreadable, r->tree_errors);
+	json_time("began", r->began_ns, out);
+	json_time("ended", r->ended_ns, out);
+}
+
 static void json_scrub(const struct control_status *s, FILE *out)
 {
-	if (!scrub_name(s))
+	const struct scrub_status *scrub = &s->scrub;
+
+	if (!scrub_name(s)) {
 		fputs(",\"scrub\":null", out);
+		return;
+	}
+	fprintf(out, ",\"scrub\":{\"state\":\"%s\",\"waits\":%s,\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",", scrub_name(s),
+		json_bool(scrub->waits), scrub->done_bytes, scrub->total_bytes);
+	if (scrub->speed_bytes)
+		fprintf(out, "\"speed_bytes\":%" PRIu64 ",", scrub->speed_bytes);
 	else
-		fprintf(out, ",\"scrub\":{\"state\":\"%s\",\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 ",\"rows\":%" PRIu64
-			",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 ",\"tree_errors\":%" PRIu64 "}", scrub_name(s), s->scrub.done_bytes, s->scrub.total_bytes,
-			s->scrub.rows, s->scrub.damaged, s->scrub.unreadable, s->scrub.tree_errors);
+		fputs("\"speed_bytes\":null,", out);
+	json_result(&scrub->now, out);
+	fputs(",\"last\":", out);
+	if (scrub->has_last) {
+		fputc('{', out);
+		json_result(&scrub->last, out);
+		fputc('}', out);
+	} else
+		fputs("null", out);
+	fputc('}', out);
 }
 
 static void json_job(const struct control_status *s, FILE *out)

@@ -307,8 +307,19 @@ static void band_begin(struct check *c, const struct band *b)
 	memset(c->covered, 0, b->rows / 8 + 1);
 }
 
+static void scrub_item(struct check *c, const struct item *item)
+{
+	struct scrub_record record;
+	if (scrub_item_decode(&item->key, item->value, item->bytes, &record) < 0)
+		check_say(c, "What the system tree says of the scrub makes no sense.");
+}
+
 void check_system_item(struct check *c, const struct item *item)
 {
+	if (item->key.type == ITEM_SCRUB) {
+		scrub_item(c, item);
+		return;
+	}
 	uint64_t id = item->key.type == ITEM_BAND ? item->key.offset : item->key.object;
 	const struct band *b = id <= BAND_ID_MAX ? config_band(c->fs->config, (uint32_t)id) : NULL;
 	if (!b || (item->key.type == ITEM_BAND && item->key.object != OBJECT_BANDS)) {

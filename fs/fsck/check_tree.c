@@ -12,7 +12,7 @@ const char *walk_tree_name(uint8_t tree) { return tree == TREE_FILE ? "file tree
 
 static bool type_fits(uint8_t tree, uint8_t type)
 {
-	return tree == TREE_FILE ? type >= ITEM_INODE && type <= ITEM_ORPHAN : type >= ITEM_BAND && type <= ITEM_ROWS;
+	return tree == TREE_FILE ? type >= ITEM_INODE && type <= ITEM_ORPHAN : type >= ITEM_BAND && type <= ITEM_SCRUB;
 }
 
 static bool within(const struct walk_node *node, const struct key *key)

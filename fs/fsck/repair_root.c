@@ -111,6 +111,7 @@ int fs_revert(struct fs *fs)
 	uint64_t next = le64_get(fs->newest_body.next_object);
 	fs->next_object = next > fs->next_object ? next : fs->next_object;
 	fs->read_only = false;
+	scrub_restart(fs);
 	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
 	array_doubt_rows(fs->array, fs->root_generation);        /* rows live again that were free when members were filled */

@@ -51,6 +51,7 @@ int repair_without_space(struct fs *fs)
 	node_unref(fs, fs->system.root);
 	fs->system.txn = fs->open->generation;
 	fs->system.root = node_new(fs, TREE_SYSTEM, 0);
+	scrub_restart(fs);               /* it may have passed rows that no row item covered; what the last one found stays */
 	return r == 0 && !fs->system.root ? -ENOMEM : r;
 }
 

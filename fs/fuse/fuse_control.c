@@ -89,7 +89,7 @@ static int do_change(struct fs *fs, struct control_change *change, struct fail *
 	case CONTROL_REMOVE:
 		return fs_member_remove(fs, change->member, fail);
 	case CONTROL_SCRUB:
-		return fs_scrub(fs, (enum scrub_action)change->scrub, fail);
+		return fs_scrub(fs, (enum scrub_action)change->scrub, change->speed_bytes, fail);
 	}
 	return -EINVAL;
 }
@@ -103,7 +103,7 @@ static bool has_path(const struct control_change *change)
 static void change_members(struct fs *fs, struct control_change *change)
 {
 	struct fail fail = { 0 };
-	if (change->speed_bytes > 0)
+	if (change->speed_bytes > 0 && change->action != CONTROL_SCRUB)
 		fs_set_speed(fs, change->speed_bytes == UINT64_MAX ? 0 : change->speed_bytes);
 	int r = do_change(fs, change, &fail);
 	change->code = r == 0 ? FAIL_NONE : fail.code != FAIL_NONE ? fail.code : FAIL_SYSTEM;

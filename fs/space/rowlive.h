@@ -30,8 +30,8 @@ struct live_list { struct live *items; size_t count, room; };
 int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
 /* The same as an operation of its own; no lock held. */
 int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
-/* The same where parts of the trees cannot be read or make no sense: what can be listed is, and *ret_whole tells if that is all.  Nodes that
- * `unread` has are not tried, new ones are told and noted there. */
+/* The same where parts of the trees cannot be read or make no sense: what can be listed is, and *ret_whole tells if that is all.
+ * Nodes that `unread` has are not tried, new ones are told and noted there. */
 int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct unread *unread,
 	struct live_list *list, bool *ret_whole);
 /* rowlive_collect for owners given (of rows that no row item covers yet), whose blocks count from `first_row`. */

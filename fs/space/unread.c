@@ -15,8 +15,8 @@ static void note(struct fs *fs, struct unread *unread, const struct tree_miss *m
 	address at = le64_get(miss->pointer.address);
 	unread->nodes[unread->next++ % ARRAY_COUNT(unread->nodes)] = at;
 	unread->count++;
-	event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a node of the %s (level %u, band %u, block %llu) cannot be read: what it leads to "
-		"cannot be verified. If a member is absent, give it back; if not, unmount the array and run fsck.raid5cryptfs.",
+	event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a node of the %s (level %u, band %u, block %llu) cannot be read: what it leads "
+		"to cannot be verified. If a member is absent, give it back; if not, unmount the array and run fsck.raid5cryptfs.",
 		miss->tree == TREE_FILE ? "file tree" : "system tree", miss->level, address_band(at), (unsigned long long)address_block(at));
 }
 

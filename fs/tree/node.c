@@ -230,6 +230,7 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 			&& bytes == sizeof *r + le16_get(r->owners) * sizeof(struct row_owner);
 		break;
 	}
+	case ITEM_SCRUB: right = bytes == sizeof(struct scrub_item); break;
 	default: return -EPROTONOSUPPORT;
 	}
 	return right ? 0 : -EBADMSG;

@@ -1,18 +1,18 @@
-/* The scrub: all rows in use, in the order of addresses (rowwalk.h), several stretches at a time (scrub_rows.c).
+/* The scrub: all rows in use, in the order of addresses (rowwalk.h), several stretches at a time (scrub_rows.c), in steps of the work
+ * thread. What its owner asks for, and what lasts of it, is in scrub_state.c.
  *
  * It begins with a commit, after which row items cover everything that was there (system rows get theirs with the next one).  Rows
  * written later may be met or not: they were just verified by being made.  A member that is out or being filled is left out; what is
- * on it is verified by filling it. */
+ * on it is verified by filling it.  It ends when everything that it found is mended, as far as it can be. */
 #include "fs/upkeep/scrub.h"
 
 #include "fs/space/rowwalk.h"
-#include "fs/threads.h"
 #include "fs/upkeep/scrubimpl.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <stdatomic.h>
 
 struct scrubbing {
 	struct fs *fs;
@@ -34,21 +34,19 @@ static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned
 }
 
 /* Lock held. What lies behind the position will be met again. */
-static void count_found(struct scrub_status *status, const struct scrubbing *s, address position)
+static void count_found(struct scrub_result *result, const struct scrubbing *s, address position)
 {
 	for (unsigned i = 0; i < s->count; i++) {
 		const struct scrub_found *f = &s->found[i];
 		if (f->at >= position)
 			continue;
-		status->rows += f->rows;
-		status->damaged += (unsigned)__builtin_popcountll(f->damaged);
-		status->unreadable += f->unreadable;
+		result->rows += f->rows;
+		result->damaged += (unsigned)__builtin_popcountll(f->damaged);
+		result->unreadable += f->unreadable;
 	}
 }
 
-/* ---- The work thread's part ---- */
-
-static void tell_end(struct fs *fs, const struct scrub_status *s)
+static void tell_end(struct fs *fs, const struct scrub_result *s)
 {
 	bool found = s->damaged || s->unreadable || s->tree_errors;
 	char unknown[160] = "";
@@ -82,73 +80,68 @@ static int walk(struct fs *fs, struct scrubbing *s, address *position)
 	return r;
 }
 
-/* True if it has ended now. */
-static bool account(struct fs *fs, const struct scrubbing *s, uint64_t pass, address position, bool at_end, struct scrub_status *ret_status)
+/* The owner may have stopped it meanwhile, and begun another. Lock held. */
+static bool is_mine(const struct scrub *scrub, uint64_t pass)
+{
+	return scrub->pass == pass && (scrub->record.state == SCRUB_RUNNING || scrub->record.state == SCRUB_PAUSED);
+}
+
+static void account(struct fs *fs, const struct scrubbing *s, uint64_t pass, address position)
 {
 	SCOPED_LOCK(&fs->lock);
 	struct scrub *scrub = &fs->scrub;
-	if (scrub->pass != pass || scrub->status.state == SCRUB_STOPPED)
-		return false;
-	scrub->position = position;
-	count_found(&scrub->status, s, position);
-	scrub->status.tree_errors += scrub->unread.count;
-	if (at_end) {
-		scrub->status.state = SCRUB_FINISHED;
-		scrub->status.ended_ns = env_now_ns(fs->env);
+	if (!is_mine(scrub, pass))
+		return;
+	scrub->record.position = position;
+	scrub->changed = true;
+	count_found(&scrub->record.now, s, position);
+	scrub->record.now.tree_errors += scrub->unread.count;
+	scrub_advance(fs);
+	scrub_keep(fs);
+}
+
+/* All was gone through. What waits to be mended comes first: 1. */
+static int finish(struct fs *fs, uint64_t pass)
+{
+	if (array_has_damage(fs->array)) {
+		int r = commit_now(fs);
+		return r < 0 ? r : 1;
 	}
-	*ret_status = scrub->status;
-	return at_end;
+	pthread_mutex_lock(&fs->lock);
+	struct scrub_record *record = &fs->scrub.record;
+	bool mine = is_mine(&fs->scrub, pass);
+	if (mine) {
+		record->state = SCRUB_FINISHED;
+		record->now.ended_ns = env_now_ns(fs->env);
+		record->last = record->now;
+		record->speed_bytes = 0;
+		fs->scrub.changed = true;
+		scrub_advance(fs);
+	}
+	struct scrub_result last = record->last;
+	pthread_mutex_unlock(&fs->lock);
+	int r = mine ? commit_now(fs) : 0;
+	if (r == 0 && mine)
+		tell_end(fs, &last);
+	return r < 0 ? r : 1;
 }
 
 int scrub_step(struct fs *fs)
 {
 	struct scrubbing s = { .fs = fs };
-	struct scrub_status status;
 	pthread_mutex_lock(&fs->lock);
-	bool run = fs->scrub.status.state == SCRUB_RUNNING && !fs->read_only && !fs->error, begun = fs->scrub.begun;
-	address position = fs->scrub.position;
+	bool run = fs->scrub.record.state == SCRUB_RUNNING && !fs->read_only && !fs->error, wait = fs->durable < fs->scrub.after;
+	if (run)
+		scrub_advance(fs);
+	address position = fs->scrub.record.position;
 	uint64_t pass = fs->scrub.pass;
-	fs->scrub.begun |= run;
 	pthread_mutex_unlock(&fs->lock);
 	if (!run)
 		return 0;
-	int r = begun ? commit_open(fs) : commit_now(fs);
-	if (r < 0 || !begun)
+	int r = wait ? commit_now(fs) : commit_open(fs);
+	if (r < 0 || wait)
 		return r < 0 ? r : 1;
 	r = walk(fs, &s, &position);
-	if (account(fs, &s, pass, position, r == 0, &status))
-		tell_end(fs, &status);
-	return r < 0 ? r : 1;
-}
-
-/* ---- The owner's part ---- */
-
-int fs_scrub(struct fs *fs, enum scrub_action action, struct fail *fail)
-{
-	SCOPED_LOCK(&fs->lock);
-	struct scrub_status *s = &fs->scrub.status;
-	bool running = s->state == SCRUB_RUNNING, paused = s->state == SCRUB_PAUSED;
-	if (fs->read_only || fs->error)
-		return fail_set(fail, EROFS, FAIL_SYSTEM, "The filesystem is read-only: nothing could be healed.");
-	if (action == SCRUB_START ? running || paused : action == SCRUB_RESUME ? !paused : action == SCRUB_PAUSE ? !running : !running && !paused)
-		return fail_set(fail, EINVAL, FAIL_USAGE, running ? "A scrub is running already." : paused ? "A scrub is paused: resume or stop it."
-			: "No scrub is running.");
-	if (action == SCRUB_START) {
-		fs->scrub = (struct scrub){ .status = { .state = SCRUB_RUNNING, .began_ns = env_now_ns(fs->env) }, .pass = fs->scrub.pass + 1 };
-		threads_wake_work(fs);
-	} else if (action == SCRUB_STOP) {
-		s->state = SCRUB_STOPPED;
-		s->ended_ns = env_now_ns(fs->env);
-	} else
-		s->state = action == SCRUB_PAUSE ? SCRUB_PAUSED : SCRUB_RUNNING;
-	return 0;
-}
-
-void fs_scrub_status(struct fs *fs, struct scrub_status *ret_status)
-{
-	SCOPED_LOCK(&fs->lock);
-	*ret_status = fs->scrub.status;
-	rowwalk_progress(fs, fs->scrub.position, &ret_status->done_bytes, &ret_status->total_bytes);
-	if (ret_status->state == SCRUB_FINISHED)
-		ret_status->done_bytes = ret_status->total_bytes;
+	account(fs, &s, pass, position);
+	return r == 0 ? finish(fs, pass) : r;
 }

@@ -6,23 +6,44 @@
 
 #include "base/fail.h"
 
-enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_PAUSED, SCRUB_STOPPED, SCRUB_FINISHED };
+enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_PAUSED, SCRUB_STOPPED, SCRUB_FINISHED };     /* on the disk too, but for the first */
 enum scrub_action { SCRUB_START, SCRUB_PAUSE, SCRUB_RESUME, SCRUB_STOP };
 
-struct scrub_status {
-	uint8_t state;                   /* enum scrub_state */
-	uint64_t done_bytes, total_bytes;        /* of data in use, an estimate */
+/* What one has found, so far or in the end. */
+struct scrub_result {
+	int64_t began_ns, ended_ns;      /* the clock's; ended 0: not yet */
 	uint64_t rows;                   /* looked at */
 	uint64_t damaged;                /* rows in which something was wrong, or could not be read: healed or being mended, … */
 	uint64_t unreadable;             /* … but for so many records, which even parity could not give back */
 	uint64_t tree_errors;            /* tree nodes that could not be read: what they lead to was not verified */
-	int64_t began_ns, ended_ns;      /* the clock's; 0: not yet */
 };
 
-/* Asks for it; the background does it.  -EINVAL with FAIL_USAGE when it makes no sense now (pausing what does not run), -EROFS. */
-int fs_scrub(struct fs *fs, enum scrub_action action, struct fail *fail);
+struct scrub_status {
+	uint8_t state;                   /* enum scrub_state */
+	uint8_t waits;                   /* it is running, and does not get on: the array is read-only, or it stalls (stall.h) */
+	uint8_t has_last;                /* one has gone through: `last` */
+	uint8_t padding[5];
+	uint64_t done_bytes, total_bytes;        /* of data in use, an estimate */
+	uint64_t speed_bytes;            /* the limit that was given with it, of each member in a second; 0: none */
+	struct scrub_result now, last;
+};
+
+/* Asks for it; the background does it.  Durable when it returns.  `speed_bytes` of SCRUB_START and _RESUME: as in fs_set_speed, and kept
+ * with the scrub; 0: as it is.  -EINVAL with FAIL_USAGE when it makes no sense now (pausing what does not run), -EROFS, -EIO. */
+int fs_scrub(struct fs *fs, enum scrub_action action, uint64_t speed_bytes, struct fail *fail);
 void fs_scrub_status(struct fs *fs, struct scrub_status *ret_status);
 /* One bounded step: 1: there is more to do now; 0: nothing; -errno.  No lock held. */
 int scrub_step(struct fs *fs);
+
+/* ---- What lasts (scrub_state.c) ---- */
+
+/* Reads what the system tree says of it.  A body. */
+int scrub_load(struct fs *fs);
+/* Writes it there if it has changed: the commit's.  A body. */
+int scrub_store(struct fs *fs);
+/* Rows may be in use that it has passed: one that is under way begins anew.  Its next commit says so.  Lock held. */
+void scrub_restart(struct fs *fs);
+/* Before the last commit of a mount: that says how far it is.  Lock held. */
+void scrub_leave(struct fs *fs);
 
 #endif

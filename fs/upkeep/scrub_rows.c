@@ -1,8 +1,8 @@
 /* The scrub of a stretch of rows: all of them at once in memory, and only what is wrong on its own.
  *
  *  1. The columns that are in sync are read as they lie on their members, and what lives there is verified.  If all are, the XOR of each
- *     row must be zero; if one is missing, it is made from the others, and what lives on it is verified too.  Where nothing is wrong that is
- *     all.  A member that cannot read some of its units is looked at row by row, so that one bad sector spoils one row.
+ *     row must be zero; if one is missing, it is made from the others, and what lives on it is verified too.  Where nothing is wrong that
+ *     is all.  A member that cannot read some of its units is looked at row by row, so that one bad sector spoils one row.
  *  2. A record that did not verify, or could not be read, is read in the ordinary way, which heals it if parity can give it back.  If not,
  *     the file is named.
  *  3. Then the rest of each wrong unit is put right, and parity (mend.h): at once, since a note of it would be lost with the power, and

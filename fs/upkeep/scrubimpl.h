@@ -16,4 +16,11 @@ struct scrub_found {
  * opening root written; in several threads at once.  -ENOMEM, -EROFS. */
 int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found);
 
+/* ---- scrub_state.c; lock held ---- */
+
+/* After a step, or when something was mended: is nothing left to be mended, its position is one to be kept. */
+void scrub_advance(struct fs *fs);
+/* Asks for a commit that says how far it is, if the last one was not just asked for. */
+void scrub_keep(struct fs *fs);
+
 #endif

@@ -111,6 +111,20 @@ static void check_rows(const struct key *key, const struct rows_item *r, unsigne
 	}
 }
 
+static void check_scrub(const struct key *key, const void *value, unsigned bytes)
+{
+	struct scrub_record record;
+	struct scrub_item again;
+
+	if (scrub_item_decode(key, value, bytes, &record) < 0)
+		return;
+	MUST(record.state > SCRUB_NONE && record.state <= SCRUB_FINISHED && record.now.began_ns >= 0 && record.now.ended_ns >= 0);
+	MUST((record.now.ended_ns == 0) == (record.state == SCRUB_RUNNING || record.state == SCRUB_PAUSED));
+	MUST(record.position == 0 || address_band(record.position) > 0);
+	scrub_item_encode(&record, &again);
+	MUST(bytes == sizeof again && !memcmp(&again, value, bytes));
+}
+
 static void check_item(const struct key *key, const void *value, unsigned bytes)
 {
 	const struct dirent_item *d = value;
@@ -121,6 +135,7 @@ static void check_item(const struct key *key, const void *value, unsigned bytes)
 	case ITEM_EXTENT: check_extent(key, value, bytes); break;
 	case ITEM_XATTR: check_xattr(value, bytes); break;
 	case ITEM_ROWS: check_rows(key, value, bytes); break;
+	case ITEM_SCRUB: check_scrub(key, value, bytes); break;
 	case ITEM_DIRENT:
 		if (dirent_item_valid(value, bytes)) {
 			MUST(bytes == sizeof *d + d->name_bytes && le64_get(d->object) != OBJECT_ORPHANS);

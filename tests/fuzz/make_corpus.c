@@ -79,6 +79,20 @@ static void fill(struct fs *fs)
 	REQUIRE(fs_sync(fs) == 0);
 }
 
+/* One that went through, and one that has begun. */
+static void scrub(struct fs *fs)
+{
+	struct scrub_status status = { .state = SCRUB_RUNNING };
+	struct fail fail;
+
+	REQUIRE(fs_scrub(fs, SCRUB_START, 0, &fail) == 0);
+	while (status.state == SCRUB_RUNNING) {
+		REQUIRE(fs_work(fs) >= 0);
+		fs_scrub_status(fs, &status);
+	}
+	REQUIRE(fs_scrub(fs, SCRUB_START, 1 << 20, &fail) == 0);
+}
+
 /* ---- Structures of raid/ ---- */
 
 static void put_labels(struct simfs *sim)
@@ -312,6 +326,7 @@ int main(int argc, char **argv)
 	top = argv[1];
 	REQUIRE(simfs_make(&sim, DISKS, 16 << 20, CIPHER_XCHACHA20_POLY1305, 1) == 0);
 	fill(simfs_fs(sim));
+	scrub(simfs_fs(sim));
 	const struct geometry *g = &array_config(fs_array(simfs_fs(sim)))->geometry;
 	put_labels(sim);
 	put_configs(sim, g);

@@ -91,6 +91,89 @@ def speed(scene):
     m.umount()
 
 
+def state(m):
+    return m.status()["scrub"]
+
+
+def midway(m, speed="3M"):
+    """A scrub that has some way behind it, which a commit has kept, and some before it."""
+    scrub("start", "--speed", speed, m.root)
+    wait_for(lambda: 0 < state(m)["done_bytes"] < state(m)["total_bytes"], "it is under way")
+    time.sleep(2.5)                      # a commit each second
+    return state(m)
+
+
+def killed(m):
+    m.daemon.kill()
+    m.daemon.wait(60)
+    run("umount", "-l", m.root)
+
+
+def to_the_end(m):
+    wait_for(lambda: state(m)["state"] == "finished", f"it ends: {state(m)}", 90)
+    return state(m)
+
+
+def lasts(scene):
+    """Over an unmount, a read-only mount and a kill it goes on where it was, as fast as it may be, and no row counts twice."""
+    members, m = prepared(scene)
+    scrub("start", "--wait", m.root)
+    rows = state(m)["rows"]
+    for leave in [Mount.umount, killed]:
+        before = midway(m)
+        check(before["rows"] < rows - 100, f"it is not near its end: {before} of {rows}")
+        leave(m)
+        m = Mount(scene, members, "-o", "ro")
+        shown = state(m)
+        check(shown["state"] == "running" and shown["waits"], f"it is shown: {shown}")
+        check(leave is killed or shown["rows"] >= before["rows"], f"nothing is lost by an unmount: {before}, {shown}")
+        check(0 < shown["done_bytes"] < shown["total_bytes"] and shown["rows"] > 0, f"it is kept: {before}, {shown}")
+        check("does not get on" in scrub("status", m.root).out, "it waits")
+        time.sleep(1)
+        check_equal(state(m), shown, "a read-only mount does not go on")
+        m.umount()
+        m = Mount(scene, members, "-o", "commit=1")
+        check_equal([state(m)["state"], state(m)["speed_bytes"]], ["running", 3 << 20], "it goes on")
+        check(shown["rows"] <= state(m)["rows"] < rows, "where it was")
+        ended = to_the_end(m)
+        check(abs(ended["rows"] - rows) < 100, f"each row counts once: {ended}, {rows}")
+        check_equal(ended["last"]["rows"], ended["rows"], "it is the last one")
+    m.umount()
+    m = Mount(scene, members)
+    check("finished" in scrub("status", m.root).out, "what it found is still known")
+    check("  scrub          finished 20" in run("raid5cryptfs-status", m.root).out, "with the time")
+    m.umount()
+    fsck_clean(scene, members)
+
+
+def paused(scene):
+    """It stays so, and no timer begins another."""
+    members, m = prepared(scene)
+    midway(m)
+    check("A scrub is running already" in scrub("start", "--if-none", m.root).out, "it is left alone")
+    scrub("start", m.root, code=USAGE, says="running already")
+    scrub("pause", m.root)
+    wait_for(lambda: state(m)["state"] == "paused", "it is paused")
+    time.sleep(1.5)                      # the step under way
+    before = state(m)
+    killed(m)
+    m = Mount(scene, members, "-o", "commit=1")
+    shown = state(m)
+    check(shown["state"] == "paused" and not shown["waits"] and 0 < shown["rows"] <= before["rows"], f"{shown}, {before}")
+    time.sleep(2)
+    check_equal(state(m), shown, "it does not go on")
+    check("paused already" in scrub("start", "--if-none", "--wait", m.root).out, "it is left so")
+    scrub("start", m.root, code=USAGE, says="paused")
+    scrub("status", "--if-none", m.root, code=USAGE, says="--if-none")
+    scrub("resume", m.root)
+    to_the_end(m)
+    scrub("start", m.root)
+    scrub("stop", m.root)
+    result = scrub("status", m.root)
+    check("scrub: stopped" in result.out and "the last one that went through" in result.out, result.out)
+    m.umount()
+
+
 def refused(scene):
     members, m = prepared(scene)
     for command in ["pause", "resume", "stop"]:
@@ -108,4 +191,4 @@ def refused(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(clean, one_member, two_members, under_load, speed, refused)
+    main(clean, one_member, two_members, under_load, speed, lasts, paused, refused)

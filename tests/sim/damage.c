@@ -200,6 +200,24 @@ static int summary(struct fs *fs)
 	return 0;
 }
 
+/* A scrub in a state that there is not. */
+static int scrub(struct fs *fs)
+{
+	struct key key = SCRUB_KEY;
+	struct scrub_item item = { .state = 77 };
+	int r = tree_prepare(fs, &fs->system, &key);
+	return r == 0 ? tree_put(fs, &fs->system, &key, &item, sizeof item) : r;
+}
+
+/* One where a band's items are. */
+static int scrub_of_a_band(struct fs *fs)
+{
+	struct key key = key_make(1, ITEM_SCRUB, 0);
+	struct scrub_item item = { .state = SCRUB_RUNNING };
+	int r = tree_prepare(fs, &fs->system, &key);
+	return r == 0 ? tree_put(fs, &fs->system, &key, &item, sizeof item) : r;
+}
+
 const struct damage damages[] = {
 	{ "nothing", NULL, NULL, false },
 	{ "links", links, "links and has", false },
@@ -227,6 +245,8 @@ const struct damage damages[] = {
 	{ "row item", row_item, "no row item", true },
 	{ "owner", owner, "no row item leads to their pointer", true },
 	{ "summary", summary, "its summary says", true },
+	{ "scrub", scrub, "says of the scrub makes no sense", true },
+	{ "scrub of a band", scrub_of_a_band, "says of the scrub makes no sense", true },
 };
 
 const size_t damage_count = ARRAY_COUNT(damages);

@@ -208,14 +208,14 @@ static void bad_sectors(void)
 	REQUIRE(replace_old(run.sim) == 0);
 	CHECK(replace_settle(run.sim));
 	CHECK(replaced(run.sim));
-	REQUIRE(fs_scrub(run.sim->fs, SCRUB_START, &run.sim->fail) == 0);
+	REQUIRE(fs_scrub(run.sim->fs, SCRUB_START, 0, &run.sim->fail) == 0);
 	struct scrub_status scrub = { .state = SCRUB_RUNNING };
 	for (unsigned i = 0; i < 100 && scrub.state == SCRUB_RUNNING; i++) {
 		work(run.sim, 1);
 		fs_scrub_status(run.sim->fs, &scrub);
 	}
 	CHECK_EQ(scrub.state, SCRUB_FINISHED);
-	CHECK_EQ(scrub.unreadable, 0);
+	CHECK_EQ(scrub.now.unreadable, 0);
 	REQUIRE(story_write_files(&run, 1) == 0);
 	work(run.sim, 5);                /* what it found is mended in the background */
 	CHECK(replace_is_whole(run.sim, OLD, run.synced));

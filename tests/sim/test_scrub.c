@@ -134,19 +134,19 @@ static void damage_on_one(void)
 			struct scrub_status s;
 			make();
 			spoil(disk, kind);
-			REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+			REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 			CHECK_EQ(scrub_on(&s), 0);
 			CHECK_EQ(s.state, SCRUB_FINISHED);
-			CHECK(s.damaged > 0 && s.rows > s.damaged);
-			CHECK_EQ(s.unreadable, 0);
+			CHECK(s.now.damaged > 0 && s.now.rows > s.now.damaged);
+			CHECK_EQ(s.now.unreadable, 0);
 			CHECK_EQ(s.done_bytes, s.total_bytes);
 			CHECK_EQ(sim->events[EVENT_SCRUB_ERRORS], 1);
 			simdisk_clear_faults(sim->world->disks[disk]);
 			CHECK(clean());
 			memset(sim->events, 0, sizeof sim->events);
-			REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+			REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 			CHECK_EQ(scrub_on(&s), 0);
-			CHECK_EQ(s.damaged, 0);
+			CHECK_EQ(s.now.damaged, 0);
 			CHECK_EQ(sim->events[EVENT_SCRUB_FINISHED], 1);
 			for (unsigned out = 0; out < DISKS; out++) {
 				memset(sim->left_out, 0, sizeof sim->left_out);
@@ -164,10 +164,10 @@ static void damage_on_two(void)
 	make();
 	spoil(0, 0);
 	spoil(1, 0);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 	CHECK_EQ(scrub_on(&s), 0);
 	CHECK_EQ(s.state, SCRUB_FINISHED);
-	CHECK(s.unreadable > 0);
+	CHECK(s.now.unreadable > 0);
 	CHECK(strstr(lost, "\"/file"));
 	simfs_free(sim);
 }
@@ -214,7 +214,7 @@ static uint64_t reads(void)
 
 static void scrub_all(struct scrub_status *ret_status)
 {
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 	CHECK_EQ(scrub_on(ret_status), 0);
 	CHECK_EQ(ret_status->state, SCRUB_FINISHED);
 }
@@ -241,8 +241,8 @@ static void counts(void)
 	}
 	scrub_all(&s);
 	CHECK(count > 5);
-	CHECK_EQ(s.damaged, count);
-	CHECK_EQ(s.unreadable, 0);
+	CHECK_EQ(s.now.damaged, count);
+	CHECK_EQ(s.now.unreadable, 0);
 	CHECK(clean());
 	simfs_free(sim);
 }
@@ -259,22 +259,22 @@ static void degraded(void)
 	REQUIRE(simfs_remount(sim) == 0);
 	before = reads();
 	scrub_all(&s);
-	CHECK_EQ(s.unreadable + s.damaged, 0);
+	CHECK_EQ(s.now.unreadable + s.now.damaged, 0);
 	CHECK(reads() - before <= full + 4 * DISKS);     /* the commits see other nodes */
 
 	struct place p = place_of(5);
 	simdisk_flip(p.disk, p.offset_bytes, 1);
 	before = reads();
 	scrub_all(&s);
-	CHECK_EQ(s.damaged, 1);
-	CHECK(s.unreadable >= 1 && s.unreadable <= 2);   /* what parity and it made of the missing member, if anything lives there */
+	CHECK_EQ(s.now.damaged, 1);
+	CHECK(s.now.unreadable >= 1 && s.now.unreadable <= 2);   /* what parity and it made of the missing member, if anything lives there */
 	CHECK(strstr(lost, "\"/file5\""));
 	CHECK(reads() - before <= full + 16 * DISKS);
 	simdisk_flip(p.disk, p.offset_bytes, 1);
 
 	spoil(0, 1);
 	scrub_all(&s);
-	CHECK(s.unreadable > 0 && s.damaged > 0);
+	CHECK(s.now.unreadable > 0 && s.now.damaged > 0);
 	simfs_free(sim);
 }
 
@@ -299,13 +299,13 @@ static void beside_a_gap(void)
 	array_member_status(fs_array(sim->fs), 1, &m);
 	CHECK(m.state == MEMBER_IN_SYNC && m.gap.present);
 	scrub_all(&s);
-	CHECK_EQ(s.damaged + s.unreadable, 0);
+	CHECK_EQ(s.now.damaged + s.now.unreadable, 0);
 	array_member_status(fs_array(sim->fs), 1, &m);
 	CHECK(m.state == MEMBER_IN_SYNC && m.gap.present);
 	struct place p = place_of(0);
 	simdisk_flip(p.disk, p.offset_bytes, 1);
 	scrub_all(&s);
-	CHECK(s.damaged == 1 && s.unreadable > 0);
+	CHECK(s.now.damaged == 1 && s.now.unreadable > 0);
 	simfs_free(sim);
 }
 
@@ -313,28 +313,27 @@ static void told_what_to_do(void)
 {
 	struct scrub_status s;
 	make();
-	CHECK_EQ(fs_scrub(sim->fs, SCRUB_PAUSE, &sim->fail), -EINVAL);
-	CHECK_EQ(fs_scrub(sim->fs, SCRUB_RESUME, &sim->fail), -EINVAL);
-	CHECK_EQ(fs_scrub(sim->fs, SCRUB_STOP, &sim->fail), -EINVAL);
+	CHECK_EQ(fs_scrub(sim->fs, SCRUB_PAUSE, 0, &sim->fail), -EINVAL);
+	CHECK_EQ(fs_scrub(sim->fs, SCRUB_RESUME, 0, &sim->fail), -EINVAL);
+	CHECK_EQ(fs_scrub(sim->fs, SCRUB_STOP, 0, &sim->fail), -EINVAL);
 	CHECK_EQ(sim->fail.code, FAIL_USAGE);
 	fs_scrub_status(sim->fs, &s);
 	CHECK_EQ(s.state, SCRUB_NONE);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
-	CHECK_EQ(fs_scrub(sim->fs, SCRUB_START, &sim->fail), -EINVAL);
-	CHECK_EQ(fs_work(sim->fs), 1);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_PAUSE, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
+	CHECK_EQ(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail), -EINVAL);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_PAUSE, 0, &sim->fail) == 0);
 	CHECK_EQ(fs_work(sim->fs), 0);
 	fs_scrub_status(sim->fs, &s);
 	CHECK_EQ(s.state, SCRUB_PAUSED);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_RESUME, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_RESUME, 0, &sim->fail) == 0);
 	CHECK_EQ(scrub_on(&s), 0);
 	CHECK_EQ(s.state, SCRUB_FINISHED);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_STOP, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_STOP, 0, &sim->fail) == 0);
 	CHECK_EQ(fs_work(sim->fs), 0);
 	sim->options.read_only = true;
 	REQUIRE(simfs_remount(sim) == 0);
-	CHECK_EQ(fs_scrub(sim->fs, SCRUB_START, &sim->fail), -EROFS);
+	CHECK_EQ(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail), -EROFS);
 	simfs_free(sim);
 }
 
@@ -346,7 +345,7 @@ static void cuts(void)
 	spoil(1, 0);
 	struct simfs *before = simfs_clone(sim);
 	uint64_t from = sim->world->changes;
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 	CHECK_EQ(scrub_on(&s), 0);
 	uint64_t to = sim->world->changes;
 	simfs_free(sim);
@@ -354,7 +353,7 @@ static void cuts(void)
 		sim = simfs_clone(before);
 		REQUIRE(simfs_open(sim) == 0);
 		sim->world->cut_at_change = at;
-		if (fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0)
+		if (fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0)
 			scrub_on(&s);
 		simfs_close(sim, true);
 		simworld_cut(sim->world, at % 2 ? SIMCUT_RANDOM : SIMCUT_KEEP_ALL);

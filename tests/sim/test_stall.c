@@ -140,7 +140,7 @@ static struct scrub_status scrub(void)
 {
 	struct scrub_status s = { .state = SCRUB_RUNNING };
 	memset(sim->events, 0, sizeof sim->events);
-	REQUIRE(fs_scrub(sim->fs, SCRUB_START, &sim->fail) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 	for (unsigned i = 0; i < 200 && s.state == SCRUB_RUNNING; i++) {
 		CHECK(fs_work(sim->fs) >= 0);
 		fs_scrub_status(sim->fs, &s);
@@ -154,14 +154,14 @@ static void scrub_goes_on(uint8_t tree, unsigned leaf, unsigned least_healed)
 {
 	struct spoilt spoilt[SPOILT];
 	make();
-	uint64_t rows = scrub().rows;
+	uint64_t rows = scrub().now.rows;
 	spoil_data(spoilt);
 	address at = leaf_of(tree, leaf);
 	flip_both(at);
 	struct scrub_status s = scrub();
-	CHECK_EQ(s.tree_errors, 1);
-	CHECK(s.rows > rows / 2 && s.rows <= rows + 8);
-	CHECK(s.damaged >= least_healed);
+	CHECK_EQ(s.now.tree_errors, 1);
+	CHECK(s.now.rows > rows / 2 && s.now.rows <= rows + 8);
+	CHECK(s.now.damaged >= least_healed);
 	CHECK_EQ(sim->events[EVENT_SCRUB_ERRORS], 1);
 	CHECK_EQ(sim->events[EVENT_STALLED], 0);
 	CHECK(sim->events[EVENT_UNREADABLE] >= 1 && sim->events[EVENT_UNREADABLE] <= 3);
@@ -169,7 +169,7 @@ static void scrub_goes_on(uint8_t tree, unsigned leaf, unsigned least_healed)
 
 	flip_both(at);
 	s = scrub();
-	CHECK_EQ(s.tree_errors + s.unreadable, 0);
+	CHECK_EQ(s.now.tree_errors + s.now.unreadable, 0);
 	CHECK_EQ(healed(spoilt), SPOILT);
 	CHECK_EQ(fs_check(sim->fs, true, NULL, NULL), 0);
 	simfs_free(sim);
@@ -208,7 +208,7 @@ static void rests_and_goes_on(enum stall_task task, address at, const char *says
 	CHECK_EQ(sim->world->changes, changes);          /* and nothing is written in vain */
 	CHECK(!ended());
 	struct scrub_status s = scrub();                 /* which is not kept from its work */
-	CHECK(s.tree_errors >= 1);
+	CHECK(s.now.tree_errors >= 1);
 	flip_both(at);
 	work_for(2 * 3600);
 	CHECK(ended());
@@ -272,13 +272,13 @@ static void member_returns(void)
 	simdisk_flip(units[1].disk, units[1].offset_bytes + 5000, 1);
 	write_file(0);
 	struct scrub_status s = scrub();
-	CHECK(s.tree_errors == 1 && s.unreadable >= 1);
+	CHECK(s.now.tree_errors == 1 && s.now.unreadable >= 1);
 	sim->left_out[out] = false;
 	REQUIRE(fs_member_readd(sim->fs, simdisk_open(sim->world->disks[out]), &other, &sim->fail) == 0);
 	work_for(60);
 	CHECK_EQ(stalled(STALL_CATCHUP)[0], '\0');
 	s = scrub();
-	CHECK_EQ(s.tree_errors + s.unreadable, 0);
+	CHECK_EQ(s.now.tree_errors + s.now.unreadable, 0);
 	CHECK_EQ(fs_check(sim->fs, true, NULL, NULL), 0);
 	simfs_free(sim);
 }

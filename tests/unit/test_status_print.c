@@ -111,7 +111,8 @@ static void test_json(void)
 {
 	begin();
 	JSON("\"map\":\"[UUU]\"");
-	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"stalled\":[],\"members\":[{\"index\":0,");
+	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"stalled\":[],"
+		"\"members\":[{\"index\":0,");
 	JSON("{\"index\":0,\"uuid\":\"01000000-0000-0000-0000-000000000000\",\"role\":\"member\",\"path\":\"/dev/d0\"");
 	JSON("},{\"index\":4,\"uuid\":\"05000000-0000-0000-0000-000000000000\",\"role\":\"spare\"");
 	JSON("},{\"index\":5,\"uuid\":\"06000000-0000-0000-0000-000000000000\",\"role\":\"replacement\"");
@@ -122,6 +123,36 @@ static void test_json(void)
 	JSON("\"waits\":true");
 	status.job.running = false;
 	JSON("\"job\":null");
+}
+
+static void test_scrub(void)
+{
+	struct scrub_status *s = &status.scrub;
+
+	begin();
+	SAYS_NOT("scrub");
+	JSON("\"scrub\":null,");
+	*s = (struct scrub_status){ .state = SCRUB_RUNNING, .done_bytes = 30, .total_bytes = 100, .speed_bytes = 65536,
+		.now = { .began_ns = 5000000000, .rows = 7, .damaged = 2, .unreadable = 1 } };
+	SAYS("  scrub          running, 30 %, 2 rows damaged, 1 records lost\n");
+	SAYS_NOT("last scrub");
+	JSON("\"scrub\":{\"state\":\"running\",\"waits\":false,\"done_bytes\":30,\"total_bytes\":100,\"speed_bytes\":65536,\"rows\":7,"
+		"\"damaged\":2,\"unreadable\":1,\"tree_errors\":0,\"began\":5,\"ended\":null,\"last\":null},");
+	s->waits = s->has_last = true;
+	s->last = (struct scrub_result){ .began_ns = 1000000000, .ended_ns = 86400000000000, .rows = 9, .tree_errors = 3 };
+	SAYS("  scrub          running, 30 %, waits, 2 rows damaged, 1 records lost\n  last scrub     1970-01-0");
+	SAYS(", 0 rows damaged, 0 records lost, 3 places of the trees unreadable\n");
+	JSON("\"last\":{\"rows\":9,\"damaged\":0,\"unreadable\":0,\"tree_errors\":3,\"began\":1,\"ended\":86400}},");
+	s->state = SCRUB_FINISHED;
+	s->waits = false;
+	s->now = s->last;
+	SAYS("  scrub          finished 1970-01-0");
+	SAYS_NOT("last scrub");
+	s->now.ended_ns = INT64_MIN;
+	SAYS("  scrub          finished ");
+	s->state = 200;
+	SAYS_NOT("scrub");
+	JSON("\"scrub\":null,");
 }
 
 static void test_stalled(void)
@@ -178,6 +209,7 @@ int main(void)
 	test_people();
 	test_spare_out();
 	test_json();
+	test_scrub();
 	test_stalled();
 	test_hostile();
 	test_others();
