@@ -57,7 +57,7 @@ struct control_status {
 };
 
 enum control_action {
-	CONTROL_ADD,                     /* the disk at `path` in the place of the missing member */
+	CONTROL_ADD,                     /* the missing member, `member`, by the disk or spare at `path`, as CONTROL_REPLACE: `new_member` */
 	CONTROL_READD,                   /* the member that the disk at `path` is */
 	CONTROL_FAIL,                    /* drop `member` */
 	CONTROL_SCRUB,                   /* `scrub`: enum scrub_action */
@@ -73,7 +73,7 @@ struct control_change {
 	uint32_t action;
 	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
 	uint32_t member;                 /* in or out: index */
-	uint32_t new_member;             /* out of CONTROL_REPLACE */
+	uint32_t new_member;             /* out of CONTROL_ADD and _REPLACE */
 	uint32_t scrub, padding;
 	uint64_t speed_bytes;            /* where something is read or copied: fs_options.speed_bytes from now on; 0: as it is; UINT64_MAX: no
 	                                    limit */

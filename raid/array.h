@@ -200,7 +200,6 @@ struct member_status {
 	uint8_t state;
 	struct gap gap;
 	bool settled;                    /* in sync without a gap, now and in the last root that is durable */
-	bool blank;                      /* it came without a root, and is not filled yet: nothing on it is worth anything */
 	bool out_for_good;               /* out, now and in the last root that is durable */
 	uint8_t role;                    /* enum member_role */
 	uint64_t size_bytes;
@@ -226,10 +225,6 @@ int array_member_give_config(struct array *array, unsigned member);
  * -ENOENT if no such member is absent; -EINVAL with FAIL_DIVERGED if its newest root is none of this array's history.  On failure the
  * disk stays the caller's.  For a disk that comes back while mounted, after array_take_term. */
 int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, struct fail *fail);
-/* Makes a blank disk (opened likewise) the member that is out, as itself; array_adopt then takes it.  Everything on it is lost.
- * After array_take_term.  The member's index, or -ENOENT (none is out), -EBUSY, -EINVAL, -EEXIST (FAIL_SIGNATURE: it has a label, and
- * `force` is not given), -EIO, with `fail`. */
-int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail);
 /* The member that is out and whose disk is still open, by its path: it may return, without a new disk, and its read errors so far are
  * forgiven.  -ENOENT. */
 int array_resume(struct array *array, const char *path, unsigned *ret_member);
@@ -255,9 +250,11 @@ int array_step_take(struct array *array, struct config *next, struct disk *added
 bool array_step_counts(const struct array *array);
 /* After a step that removed a member, and whose root counts: that one's label is wiped, if it was at work, and its disk is let go. */
 void array_let_go(struct array *array);
-/* Makes a disk a member that `next` adds as a spare, `index`; everything on it is lost.  As array_prepare. */
+/* Makes a disk (opened as the members were) a member that `next` adds as a spare, `index`; everything on it is lost.  After
+ * array_take_term.  0, what array_check_new returns, or -EIO, with `fail`. */
 int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail);
-/* Is the disk free to be taken: no member, large enough?  0, -EBUSY, -EINVAL, -EEXIST with `fail`. */
+/* Is the disk free to be taken?  -EBUSY: it is a member's, -EINVAL: it is too small, -EEXIST: it has a label of an array, and `force` is
+ * not given; with `fail`. */
 int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail);
 
 /* The column jobs of the configuration in force, which run together. */

@@ -31,7 +31,6 @@ struct member {
 	struct gap gap;                      /* protected by array->mutex */
 	uint64_t flushed;                    /* last generation flushed on it; protected by array->mutex */
 	bool settled;                        /* in sync without a gap, by the last durable root too; protected by array->mutex */
-	bool blank;                          /* it came without a root, and is not filled yet; protected by array->mutex */
 	bool out_for_good;                   /* out, by the last durable root too; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
 	_Atomic unsigned read_errors_in_a_row;

@@ -292,7 +292,6 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 	}
 	snprintf(member->name, sizeof member->name, "%s", disk->name);
 	member->read_errors_forgiven = atomic_load(&member->read_errors);
-	member->blank = !scan->has_root;
 	atomic_store(&member->disk, disk);
 	*ret_member = (unsigned)index;
 	return 0;
@@ -335,7 +334,6 @@ int array_gap_close(struct array *array, unsigned index)
 	if (!member->gap.present || !member_takes_writes(member))
 		return -ENOENT;
 	memset(&member->gap, 0, sizeof member->gap);
-	member->blank = false;
 	atomic_store(&member->state, MEMBER_IN_SYNC);
 	describe(member, index, text, sizeof text);
 	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync.", text);
@@ -374,7 +372,6 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 	ret_status->gap = member->gap;
 	ret_status->settled = member->settled;
 	ret_status->out_for_good = member->out_for_good;
-	ret_status->blank = member->blank;
 	ret_status->role = member->role;
 	ret_status->size_bytes = member->size_bytes;
 	ret_status->read_errors = atomic_load(&member->read_errors);

@@ -1,10 +1,9 @@
-/* A blank disk is made a member: the one that is missing, as itself, with its UUID; or a new one, which the next configuration has as a
- * spare.  It has no root, so that nothing of its rows counts.
+/* A disk, whatever is on it, is made a new member, which the next configuration has as a spare.  It has no root, so that nothing of its
+ * rows counts.
  *
  * The order: what could be mistaken is overwritten (label copies first, so that no member of another array stays half there), the
  * configuration and the promise of this mount are written, and all is flushed; then the label.  Until then it is nobody's, and
- * afterwards a mount takes it for what it is: a member that is out, and lacks everything (gap from 0); or none, until a root names the
- * configuration that has it. */
+ * afterwards a mount leaves it out, until a root names the configuration that has it. */
 #include "raid/array_impl.h"
 #include "raid/format.h"
 
@@ -112,8 +111,8 @@ static int find_member(struct array *array, const struct uuid *uuid)
 	return -1;
 }
 
-/* A disk that is a member of something is not taken by mistake.  `missing`: the member that it shall be, or -1. */
-static int check_label(struct array *array, int missing, struct disk *disk, struct fail *fail)
+/* A disk that is a member of something is not taken by mistake. */
+static int check_label(struct array *array, struct disk *disk, struct fail *fail)
 {
 	uint8_t copies[LABEL_COPIES][LABEL_BYTES];
 	int statuses[LABEL_COPIES], status;
@@ -129,14 +128,14 @@ static int check_label(struct array *array, int missing, struct disk *disk, stru
 	int member = find_member(array, &label.member);
 	if (member < 0)                  /* not any more, or it was never quite made one */
 		return 0;
-	if (member == missing)
-		return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s is the missing member itself: readd takes it back and fills in only what it missed. "
-			"To make it anew as a whole, give --force.", disk->name);
+	if (member_state_now(&array->members[member]) == MEMBER_OUT)
+		return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s is member %d itself, which is out: readd takes it back and fills in only what it "
+			"missed. To make it a new member, give --force.", disk->name, member + 1);
 	return fail_set(fail, EEXIST, FAIL_SIGNATURE, "%s carries a label of this array, of member %d. %s", disk->name, member + 1,
 		may_be_destroyed);
 }
 
-static int check_disk(struct array *array, int missing, struct disk *disk, bool force, struct fail *fail)
+int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail)
 {
 	for (unsigned i = 0; i < array->member_count; i++) {
 		struct disk *other = atomic_load(&array->members[i].disk);
@@ -150,12 +149,7 @@ static int check_disk(struct array *array, int missing, struct disk *disk, bool 
 	if (!geometry_valid(&array->config->geometry, disk->size_bytes))
 		return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small for this array.", disk->name,
 			(unsigned long long)disk->size_bytes);
-	return force ? 0 : check_label(array, missing, disk, fail);
-}
-
-int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail)
-{
-	return check_disk(array, -1, disk, force, fail);
+	return force ? 0 : check_label(array, disk, fail);
 }
 
 /* ---- Making it ---- */
@@ -163,48 +157,9 @@ int array_check_new(struct array *array, struct disk *disk, bool force, struct f
 int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail)
 {
 	assert(array->term && next->members[index].role == MEMBER_SPARE);
-	int r = check_disk(array, -1, disk, force, fail);
+	int r = array_check_new(array, disk, force, fail);
 
 	return r ? r : make_member(array, disk, next, &next->members[index].uuid, fail);
-}
-
-/* The member that a new disk stands in for: one that is out, and whose place no other is about to take. */
-static int find_missing(struct array *array, bool *ret_taken)
-{
-	uint32_t needed = config_needed(array->config), taken = config_job_sources(array->config);
-
-	*ret_taken = false;
-	for (unsigned i = 0; i < array->member_count; i++) {
-		if (!(needed >> i & 1) || member_state_now(&array->members[i]) != MEMBER_OUT)
-			continue;
-		if (!(taken >> i & 1))
-			return (int)i;
-		*ret_taken = true;
-	}
-	return -1;
-}
-
-int array_prepare(struct array *array, struct disk *disk, bool force, struct fail *fail)
-{
-	bool taken;
-	int index = find_missing(array, &taken), r;
-
-	assert(array->term);
-	if (index < 0 && taken)
-		return fail_set(fail, ENOENT, FAIL_USAGE, "A spare is taking the place of the missing member already. Make %s a spare.", disk->name);
-	if (index < 0)
-		return fail_set(fail, ENOENT, FAIL_USAGE, "No member is missing: there is no place for %s. To exchange a disk that works, use replace; "
-			"to have another one ready, make it a spare.", disk->name);
-	const struct config_member *known = &array->config->members[index];
-	r = check_disk(array, index, disk, force, fail);
-	if (r)
-		return r;
-	if (disk->size_bytes < known->size_bytes)
-		return fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, and the member that it shall stand in for had %llu. Nothing was "
-			"changed; use a disk or partition that is at least as large.", disk->name, (unsigned long long)disk->size_bytes,
-			(unsigned long long)known->size_bytes);
-	r = make_member(array, disk, array->config, &known->uuid, fail);
-	return r ? r : index;
 }
 
 static int wipe_label(struct disk *disk)

@@ -119,7 +119,7 @@ static void clear_member(struct member *member)
 	member->size_bytes = 0;
 	member->name[0] = '\0';
 	member->gap = (struct gap){ 0 };
-	member->settled = member->out_for_good = member->blank = false;
+	member->settled = member->out_for_good = false;
 	atomic_store(&member->state, MEMBER_ABSENT);
 }
 

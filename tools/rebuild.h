@@ -20,17 +20,17 @@ int rebuild_erase(int argc, char **argv, struct fail *fail);
 void rebuild_erase_usage(void);
 
 /* rebuild_members.c */
-int rebuild_add(int argc, char **argv, struct fail *fail);
 int rebuild_readd(int argc, char **argv, struct fail *fail);
 int rebuild_fail(int argc, char **argv, struct fail *fail);
-void rebuild_add_usage(void);
 void rebuild_readd_usage(void);
 void rebuild_fail_usage(void);
 
 /* rebuild_replace.c */
+int rebuild_add(int argc, char **argv, struct fail *fail);
 int rebuild_replace(int argc, char **argv, struct fail *fail);
 int rebuild_spare(int argc, char **argv, struct fail *fail);
 int rebuild_remove(int argc, char **argv, struct fail *fail);
+void rebuild_add_usage(void);
 void rebuild_replace_usage(void);
 void rebuild_spare_usage(void);
 void rebuild_remove_usage(void);

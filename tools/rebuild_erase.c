@@ -1,5 +1,6 @@
-/* raid5cryptfs-rebuild erase: takes a disk out of its array for good, by overwriting all copies of its label.  For one that was replaced:
- * it would else be a second disk with one identity. */
+/* raid5cryptfs-rebuild erase: takes a disk out of its array for good, by overwriting all copies of its label.  For one that was replaced
+ * while it was out, so that nobody takes it for a member, and for one that a keyless rebuild made again: that is a second disk with one
+ * identity. */
 #include "base/cleanup.h"
 #include "raid/array.h"
 #include "tools/cli.h"

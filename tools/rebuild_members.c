@@ -1,5 +1,5 @@
-/* raid5cryptfs-rebuild add, readd, fail: what the owner asks of a mounted array that lacks a member, or shall.  The daemon does it
- * (fs/upkeep/members.h); here are the checks that need no array, and the waiting for the end. */
+/* raid5cryptfs-rebuild readd, fail: a member of a mounted array that comes back, or shall go.  The daemon does it (fs/upkeep/members.h);
+ * here is the waiting for the end. */
 #include "base/cleanup.h"
 #include "tools/progress.h"
 #include "tools/rebuild.h"
@@ -9,16 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
-
-void rebuild_add_usage(void)
-{
-	fputs(
-"  add [-f] [-s SIZE] [-w] MOUNTPOINT DISK\n"
-"        Puts DISK in the place of the member that is missing, and rebuilds it there, while the array is used.  What is on DISK is lost.\n"
-"          -f, --force    also if DISK carries a signature of something, or a label of an array that is not mounted\n"
-"          -s, --speed SIZE  work through at most so many bytes of each member a second, scrubs too, until the unmount\n"
-"          -w, --wait     return only when it is rebuilt\n", stdout);
-}
 
 void rebuild_readd_usage(void)
 {
@@ -36,63 +26,48 @@ void rebuild_fail_usage(void)
 }
 
 static const struct rebuild_command
-	add_command = { "fsw", 2, "the mount point and the disk", rebuild_add_usage },
 	readd_command = { "sw", 2, "the mount point and the disk", rebuild_readd_usage },
 	fail_command = { "", 2, "the mount point and the member", rebuild_fail_usage };
 
 /* ---- Waiting ---- */
 
+static int tell_end(const struct rebuild_request *request, unsigned number, bool removed, bool out, struct fail *fail)
+{
+	if (rebuild_stopped)
+		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the catching up goes on");
+	if (out)
+		return fail_set(fail, EIO, FAIL_SYSTEM, "member %u is out of the array again; raid5cryptfs-status %s shows which are in sync, and the "
+			"log of the mount says why", number, request->mountpoint);
+	if (removed)
+		printf("Another disk has taken the place of member %u, which is no member any more.\n", number);
+	else
+		printf("Member %u is in sync.\n", number);
+	return 0;
+}
+
 static int wait_in_sync(struct rebuild_request *request, unsigned member, struct fail *fail)
 {
 	struct progress progress = { .fd = -1, .bar = isatty(STDERR_FILENO) };
+	const struct control_member *m = &request->status.members[member];
+	struct uuid uuid = m->uuid;
+	bool came = false, out = false, removed = false;
 	int r = 0;
 
 	while (!rebuild_stopped && !(r = release_ask_daemon(request->mountpoint, &request->status, fail))) {
-		const struct control_member *m = &request->status.members[member];
-		if (m->state == MEMBER_IN_SYNC && !m->has_gap)
+		removed = m->role == MEMBER_UNUSED || !uuid_equal(&m->uuid, &uuid);
+		out = came && m->state == MEMBER_OUT;
+		if (removed || out || (m->state == MEMBER_IN_SYNC && !m->has_gap))
 			break;
-		if (m->state == MEMBER_OUT && m->to_fill_bytes)
-			break;
-		if (m->state != MEMBER_OUT && m->has_gap)
-			progress_show(&progress, "rebuild", m->filled_bytes, m->to_fill_bytes);
+		came = m->state != MEMBER_OUT;
+		if (came && m->has_gap)
+			progress_show(&progress, "catching up", m->filled_bytes, m->to_fill_bytes);
 		usleep(REBUILD_POLL_US);
 	}
 	progress_clear(&progress);
-	if (!r && rebuild_stopped)
-		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the rebuild goes on");
-	return r;
-}
-
-static int begun(struct rebuild_request *request, const struct control_change *change, const char *text, struct fail *fail)
-{
-	printf("%s: %s as member %u.\n", request->what, text, change->member + 1);
-	fflush(stdout);
-	if (!request->wait) {
-		printf("raid5cryptfs-status %s shows how far it is.\n", request->mountpoint);
-		return 0;
-	}
-	int r = wait_in_sync(request, change->member, fail);
-	if (!r)
-		printf("Member %u is in sync.\n", change->member + 1);
-	return r;
+	return r ? r : tell_end(request, member + 1, removed, out, fail);
 }
 
 /* ---- The commands ---- */
-
-int rebuild_add(int argc, char **argv, struct fail *fail)
-{
-	struct rebuild_request request = { 0 };
-	struct control_change change = { .action = CONTROL_ADD };
-	int r = rebuild_request_parse(argc, argv, &add_command, &request, fail);
-
-	if (!r)
-		r = rebuild_request_set_path(request.what, &change, fail);
-	if (!r)
-		r = rebuild_request_check_disk(&request, request.what, fail);
-	if (!r)
-		r = rebuild_request_ask(&request, &change, fail);
-	return r ? r : begun(&request, &change, "is being rebuilt", fail);
-}
 
 int rebuild_readd(int argc, char **argv, struct fail *fail)
 {
@@ -104,7 +79,14 @@ int rebuild_readd(int argc, char **argv, struct fail *fail)
 		r = rebuild_request_set_path(request.what, &change, fail);
 	if (!r)
 		r = rebuild_request_ask(&request, &change, fail);
-	return r ? r : begun(&request, &change, "is back, and is being caught up", fail);
+	if (r < 0)
+		return r;
+	printf("%s: is back, and is being caught up as member %u.\n", request.what, change.member + 1);
+	fflush(stdout);
+	if (request.wait)
+		return wait_in_sync(&request, change.member, fail);
+	printf("raid5cryptfs-status %s shows how far it is.\n", request.mountpoint);
+	return 0;
 }
 
 static bool has_spare(const struct control_status *status)

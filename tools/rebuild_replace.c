@@ -1,5 +1,5 @@
-/* raid5cryptfs-rebuild replace, spare, remove: disks that come into a mounted array, and leave it, while every member goes on serving.  The
- * daemon does it (fs/control.h); here are the checks that need no array, and the waiting for the end of a replace. */
+/* raid5cryptfs-rebuild add, replace, spare, remove: disks that come into a mounted array, and leave it.  The daemon does it (fs/control.h);
+ * here are the checks that need no array, and the waiting for the end. */
 #include "base/cleanup.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
@@ -13,13 +13,24 @@
 #include <string.h>
 #include <unistd.h>
 
+void rebuild_add_usage(void)
+{
+	fputs(
+"  add [-f] [-s SIZE] [-w] MOUNTPOINT NEW\n"
+"        Puts NEW, a disk or a spare of the array, in the place of the member that is missing, and makes its data there from the others,\n"
+"        while the array is used.  What is on NEW is lost.\n"
+"          -f, --force    also if NEW carries a signature of something, or a label of an array that is not mounted\n"
+"          -s, --speed SIZE  work through at most so many bytes of each member a second, scrubs too, until the unmount\n"
+"          -w, --wait     return only when NEW has taken the place\n", stdout);
+}
+
 void rebuild_replace_usage(void)
 {
 	fputs(
 "  replace [-f] [-s SIZE] [-w] MOUNTPOINT OLD NEW\n"
 "        Puts NEW, a disk or a spare of the array, in the place of the member OLD, which goes on serving until NEW has all of its data,\n"
 "        and is no member then.  What is on NEW is lost.\n"
-"          -f, --force    also if NEW carries a signature of something, or a label of an array that is not mounted\n"
+"          -f, --force    as with add\n"
 "          -s, --speed SIZE  as with add\n"
 "          -w, --wait     return only when NEW has taken the place\n", stdout);
 }
@@ -41,54 +52,69 @@ void rebuild_remove_usage(void)
 }
 
 static const struct rebuild_command
+	add_command = { "fsw", 2, "the mount point and the disk", rebuild_add_usage },
 	replace_command = { "fsw", 3, "the mount point, the member to be replaced, and the disk that takes its place", rebuild_replace_usage },
 	spare_command = { "f", 2, "the mount point and the disk", rebuild_spare_usage },
 	remove_command = { "", 2, "the mount point and the member", rebuild_remove_usage };
 
 /* ---- Waiting ---- */
 
-static void show(struct progress *progress, const struct control_job *job, uint32_t target)
-{
-	if (job->running && job->target == target)
-		progress_show(progress, job->waits ? "waiting" : "replace", job->done_bytes, job->total_bytes);
-}
+/* What is asked for, and followed to its end. */
+struct following {
+	const char *what;                /* in a word */
+	struct rebuild_request request;
+	struct control_change change;
+	struct replace replace;
+};
 
-static int tell_end(const struct rebuild_request *request, const struct replace *replace, enum replace_state state, struct fail *fail)
+static int tell_end(const struct following *f, enum replace_state state, struct fail *fail)
 {
+	unsigned old_number = f->replace.old_member + 1, new_number = f->replace.new_member + 1;
+
 	if (state == REPLACE_OUT)
 		return fail_set(fail, EIO, FAIL_SYSTEM, "member %u, which was to take the place of member %u, is out of the array; "
-			"raid5cryptfs-status %s shows which are in sync, and the log of the mount says why", replace->new_member + 1,
-			replace->old_member + 1, request->mountpoint);
+			"raid5cryptfs-status %s shows which are in sync, and the log of the mount says why", new_number, old_number,
+			f->request.mountpoint);
 	if (state == REPLACE_STOPPED)
-		return fail_set(fail, ECANCELED, FAIL_SYSTEM, "the replace was stopped: member %u does not take the place of member %u; "
-			"the log of the mount says why", replace->new_member + 1, replace->old_member + 1);
-	printf("Member %u has taken the place of member %u, which is no member any more.\n", replace->new_member + 1, replace->old_member + 1);
+		return fail_set(fail, ECANCELED, FAIL_SYSTEM, "the %s was stopped: member %u does not take the place of member %u; "
+			"the log of the mount says why", f->what, new_number, old_number);
+	printf("Member %u has taken the place of member %u, which is no member any more.\n", new_number, old_number);
 	return 0;
 }
 
-static int wait_replaced(struct rebuild_request *request, struct replace *replace, struct fail *fail)
+static void show(const struct following *f, struct progress *progress)
+{
+	const struct control_job *job = &f->request.status.job;
+
+	if (job->running && job->target == f->replace.new_member)
+		progress_show(progress, job->waits ? "waiting" : f->what, job->done_bytes, job->total_bytes);
+}
+
+static int wait_replaced(struct following *f, struct fail *fail)
 {
 	struct progress progress = { .fd = -1, .bar = isatty(STDERR_FILENO) };
+	struct control_status *status = &f->request.status;
+	struct replace *replace = &f->replace;
 	enum replace_state state = REPLACE_GOES_ON;
 	bool first = true;
 	int r = 0;
 
-	while (!rebuild_stopped && !(r = release_ask_daemon(request->mountpoint, &request->status, fail))) {
-		if (first && replace->new_member < request->status.member_count)
-			replace->new_uuid = request->status.members[replace->new_member].uuid;
+	while (!rebuild_stopped && !(r = release_ask_daemon(f->request.mountpoint, status, fail))) {
+		if (first && replace->new_member < status->member_count)
+			replace->new_uuid = status->members[replace->new_member].uuid;
 		first = false;
-		state = replace_follow(replace, &request->status);
+		state = replace_follow(replace, status);
 		if (state != REPLACE_GOES_ON)
 			break;
-		show(&progress, &request->status.job, replace->new_member);
+		show(f, &progress);
 		usleep(REBUILD_POLL_US);
 	}
 	progress_clear(&progress);
 	if (r < 0)
 		return r;
 	if (state == REPLACE_GOES_ON)
-		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the replace goes on");
-	return tell_end(request, replace, state, fail);
+		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the %s goes on", f->what);
+	return tell_end(f, state, fail);
 }
 
 /* ---- The commands ---- */
@@ -101,36 +127,44 @@ static bool is_spare(const struct control_status *status, const char *path)
 	return false;
 }
 
+/* The disk or spare at `path` takes a member's place: asks for it, and tells. */
+static int begin(struct following *f, const char *path, struct fail *fail)
+{
+	int r = rebuild_request_set_path(path, &f->change, fail);
+
+	if (!r && !is_spare(&f->request.status, f->change.path))
+		r = rebuild_request_check_disk(&f->request, path, fail);
+	if (!r)
+		r = rebuild_request_ask(&f->request, &f->change, fail);
+	if (r < 0)
+		return r;
+	const struct control_member *old = &f->request.status.members[f->change.member];
+	f->replace = (struct replace){ .old_member = f->change.member, .old_uuid = old->uuid, .new_member = f->change.new_member };
+	printf("%s: takes, as member %u, the place of member %u%s.\n", path, f->change.new_member + 1, f->change.member + 1,
+		old->state != MEMBER_OUT ? ", which goes on serving until then" : "");
+	fflush(stdout);
+	if (f->request.wait)
+		return wait_replaced(f, fail);
+	printf("raid5cryptfs-status %s shows how far it is.\n", f->request.mountpoint);
+	return 0;
+}
+
+int rebuild_add(int argc, char **argv, struct fail *fail)
+{
+	struct following f = { .what = "rebuild", .change = { .action = CONTROL_ADD } };
+	int r = rebuild_request_parse(argc, argv, &add_command, &f.request, fail);
+
+	return r ? r : begin(&f, f.request.what, fail);
+}
+
 int rebuild_replace(int argc, char **argv, struct fail *fail)
 {
-	struct rebuild_request request = { 0 };
-	struct control_change change = { .action = CONTROL_REPLACE };
-	uint32_t old_member;
-	int r = rebuild_request_parse(argc, argv, &replace_command, &request, fail);
+	struct following f = { .what = "replace", .change = { .action = CONTROL_REPLACE } };
+	int r = rebuild_request_parse(argc, argv, &replace_command, &f.request, fail);
 
 	if (!r)
-		r = rebuild_request_find(&request, request.what, &old_member, fail);
-	if (!r)
-		r = rebuild_request_set_path(request.other, &change, fail);
-	if (!r && !is_spare(&request.status, change.path))
-		r = rebuild_request_check_disk(&request, request.other, fail);
-	if (r < 0)
-		return r;
-	const struct control_member *old = &request.status.members[old_member];
-	struct replace replace = { .old_member = old_member, .old_uuid = old->uuid };
-	bool serves = old->state != MEMBER_OUT;
-	change.member = old_member;
-	r = rebuild_request_ask(&request, &change, fail);
-	if (r < 0)
-		return r;
-	replace.new_member = change.new_member;
-	printf("%s: takes, as member %u, the place of member %u%s.\n", request.other, replace.new_member + 1, old_member + 1,
-		serves ? ", which goes on serving until then" : "");
-	fflush(stdout);
-	if (request.wait)
-		return wait_replaced(&request, &replace, fail);
-	printf("raid5cryptfs-status %s shows how far it is.\n", request.mountpoint);
-	return 0;
+		r = rebuild_request_find(&f.request, f.request.what, &f.change.member, fail);
+	return r ? r : begin(&f, f.request.other, fail);
 }
 
 int rebuild_spare(int argc, char **argv, struct fail *fail)

@@ -35,40 +35,49 @@ static int open_new(struct fs *fs, const struct control_change *change, struct d
 	return disk_open(change->path, DISK_READ_WRITE, fs_io(fs), ret_disk, fail);
 }
 
+/* Columns of the member, or of the one that is missing, onto a spare or another disk. */
 static int replace(struct fs *fs, struct control_change *change, struct fail *fail)
 {
+	bool missing = change->action == CONTROL_ADD;
 	struct disk *disk;
-	unsigned member;
-	int r = fs_member_find_spare(fs, change->path, &member);
+	unsigned member = change->member, new_member;
+	int r = fs_member_find_spare(fs, change->path, &new_member);
 	if (r == 0)
-		r = fs_member_replace(fs, change->member, member, fail);
+		r = missing ? fs_member_add_spare(fs, new_member, &member, fail) : fs_member_replace(fs, member, new_member, fail);
 	else {
 		r = open_new(fs, change, &disk, fail);
 		if (r == 0)
-			r = fs_member_replace_by(fs, change->member, disk, change->force, &member, fail);
+			r = missing ? fs_member_add(fs, disk, change->force, &member, &new_member, fail)
+				: fs_member_replace_by(fs, member, disk, change->force, &new_member, fail);
 	}
-	if (r == 0)
-		change->new_member = member;
+	if (r == 0) {
+		change->member = member;
+		change->new_member = new_member;
+	}
 	return r;
 }
 
-/* What is asked for with the path of a disk. */
-static int take_disk(struct fs *fs, struct control_change *change, struct fail *fail)
+static int take_back(struct fs *fs, struct control_change *change, struct fail *fail)
 {
 	struct disk *disk;
 	unsigned member;
-	if (change->action == CONTROL_READD && fs_member_resume(fs, change->path, &member) == 0) {
-		change->member = member;
-		return 0;
+	int r = fs_member_resume(fs, change->path, &member);
+	if (r < 0) {
+		r = open_new(fs, change, &disk, fail);
+		if (r == 0)
+			r = fs_member_readd(fs, disk, &member, fail);
 	}
+	if (r == 0)
+		change->member = member;
+	return r;
+}
+
+static int make_spare(struct fs *fs, struct control_change *change, struct fail *fail)
+{
+	struct disk *disk;
+	unsigned member;
 	int r = open_new(fs, change, &disk, fail);
-	if (r < 0)
-		return r;
-	if (change->action == CONTROL_ADD)
-		r = fs_member_add(fs, disk, change->force, &member, fail);
-	else if (change->action == CONTROL_READD)
-		r = fs_member_readd(fs, disk, &member, fail);
-	else
+	if (r == 0)
 		r = fs_member_spare(fs, disk, change->force, &member, fail);
 	if (r == 0)
 		change->member = member;
@@ -79,11 +88,12 @@ static int do_change(struct fs *fs, struct control_change *change, struct fail *
 {
 	switch ((enum control_action)change->action) {
 	case CONTROL_ADD:
-	case CONTROL_READD:
-	case CONTROL_SPARE:
-		return take_disk(fs, change, fail);
 	case CONTROL_REPLACE:
 		return replace(fs, change, fail);
+	case CONTROL_READD:
+		return take_back(fs, change, fail);
+	case CONTROL_SPARE:
+		return make_spare(fs, change, fail);
 	case CONTROL_FAIL:
 		return fs_member_fail(fs, change->member, fail);
 	case CONTROL_REMOVE:

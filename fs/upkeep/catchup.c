@@ -29,7 +29,6 @@ struct target {
 	struct fs *fs;
 	unsigned member;
 	bool filling;                    /* else it is in sync and unverified */
-	bool blank;                      /* filling, and nothing on it is worth anything yet */
 	bool patient;                    /* rows whose parity cannot be made yet are waited for */
 	struct gap gap;
 };
@@ -91,10 +90,8 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 	return r;
 }
 
-/* The fast way, for rows in which nothing is wrong but for the unit of one that is filling: all of them at once, each byte read once.
- * What lives in the rows is verified.  But onto a blank disk only what lives in its own unit: of the rest there is no other copy that it
- * could be healed from, nor one that the new unit could take away; what reads it, or the next scrub, finds what is lost.
- * 1: done; 0: the slow way is to be gone; -errno. */
+/* The fast way, for rows in which nothing is wrong but for the unit of one that is filling: all of them at once, each byte read once, and
+ * what lives in them verified.  1: done; 0: the slow way is to be gone; -errno. */
 static int repair_run(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
 	const struct live_list *list)
 {
@@ -109,7 +106,7 @@ static int repair_run(struct fs *fs, const struct target *t, const struct band *
 		r = rowrun_make(&run, column);
 		right = r == 0;
 	}
-	right = right && rowrun_verify(fs, &run, list, t->filling && t->blank ? UINT32_C(1) << column : ROWRUN_ALL, NULL) == 0;
+	right = right && rowrun_verify(fs, &run, list, ROWRUN_ALL, NULL) == 0;
 	for (unsigned i = 0; i < count && right && !t->filling; i++)
 		right = rowrun_parity_right(&run, i);
 	if (right && t->filling)
@@ -191,7 +188,7 @@ static int fill_step(struct fs *fs, struct target *t)
 	return stalls ? r : 1;
 }
 
-/* Not while another disk is about to take the member's place, which would be labelled as it in vain. */
+/* Not while the owner asks for a change, which was decided by the members' states. */
 static int return_member(struct fs *fs, void *ctx)
 {
 	const unsigned *member = ctx;
@@ -259,8 +256,7 @@ int catchup_step(struct fs *fs)
 		}
 		if (s.gap.present && (s.state == MEMBER_FILLING || (s.state == MEMBER_IN_SYNC && others_in_sync(fs, m)))
 			&& !stall_rests(fs, STALL_CATCHUP)) {
-			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING,
-				.blank = s.blank, .gap = s.gap };
+			struct target t = { .fs = fs, .member = m, .filling = s.state == MEMBER_FILLING, .gap = s.gap };
 			return stall_note(fs, STALL_CATCHUP, fill_step(fs, &t));
 		}
 	}

@@ -1,10 +1,10 @@
 /* Adding, taking back, failing, replacing and removing members of a mounted array.
  *
- * A new disk stands in for the missing member as itself (raid/array_prepare.c): no configuration changes, and it comes in as one that
- * was away since ever. What follows is catching up (catchup.c), which goes on by itself after a crash or the next mount.
+ * A member that is taken back is caught up (catchup.c).  New ones, spares and replacing are steps of the configuration (reshape.c): what is
+ * asked for here is the first of them, and the others follow by themselves, also after a crash or at the next mount.
  *
- * Spares and replacing are steps of the configuration (reshape.c): what is asked for here is the first of them, and the others follow by
- * themselves. */
+ * A new disk for the missing member (fs_member_add) is the replacing of one that is out: a member of its own comes, gets its columns, and
+ * in the end its vote. */
 #include "fs/upkeep/members.h"
 
 #include "fs/core.h"
@@ -54,14 +54,11 @@ static void taken(struct fs *fs, unsigned member)
 	threads_wake_work(fs);
 }
 
-/* `blank`: the disk is made the missing member first. */
-static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsigned *ret_member, struct fail *fail)
+int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail)
 {
 	int r = begin(fs, fail);
 	if (r == 0) {
-		r = blank ? array_prepare(fs->array, disk, force, fail) : 0;
-		if (r >= 0)
-			r = array_adopt(fs->array, disk, ret_member, fail);
+		r = array_adopt(fs->array, disk, ret_member, fail);
 		end(fs);
 	}
 	if (r < 0)
@@ -69,16 +66,6 @@ static int take(struct fs *fs, struct disk *disk, bool blank, bool force, unsign
 	else
 		taken(fs, *ret_member);
 	return r;
-}
-
-int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
-{
-	return take(fs, disk, true, force, ret_member, fail);
-}
-
-int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail)
-{
-	return take(fs, disk, false, false, ret_member, fail);
 }
 
 int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member)
@@ -124,8 +111,16 @@ static int step_failed(int r, const char *what, struct fail *fail)
 	return fail_set(fail, -r, FAIL_SYSTEM, "%s: %s.", what, strerror(-r));
 }
 
+static int too_many(struct fail *fail)
+{
+	return fail_set(fail, EMLINK, FAIL_USAGE, "The array has %u members already: there is no room for another one. If one of them is a spare, "
+		"use or remove it. One that is missing can be made again without a mount (raid5cryptfs-rebuild keyless).", MEMBERS_MAX);
+}
+
 static int cannot_take(int r, unsigned member, const char *name, struct fail *fail)
 {
+	if (r == -EMLINK)
+		return too_many(fail);
 	if (r == -ENOSPC)
 		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s is too small to take the place of member %u. Nothing was changed.", name, member + 1);
 	if (r == -EEXIST)
@@ -144,6 +139,29 @@ static int check_replaced(struct fs *fs, unsigned member, struct fail *fail)
 	return 0;
 }
 
+/* The member that a disk could be added for: its columns are out, and nobody is about to have them.  (Jobs whose target is out as well
+ * bring nothing back.) */
+static int find_missing(struct fs *fs, const char *name, unsigned *ret_member, struct fail *fail)
+{
+	struct array_job job;
+	uint32_t out = 0;
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		out |= (uint32_t)(s.state == MEMBER_OUT) << m;
+	}
+	array_job(fs->array, &job);
+	uint32_t missing = out & config_with_columns(fs->config) & ~(job.targets & out ? 0 : job.sources);
+	if (missing) {
+		*ret_member = (unsigned)__builtin_ctz(missing);
+		return 0;
+	}
+	if (out & config_needed(fs->config))
+		return fail_set(fail, ENOENT, FAIL_USAGE, "Another disk is taking the place of the missing member already. Make %s a spare.", name);
+	return fail_set(fail, ENOENT, FAIL_USAGE, "No member is missing: there is no place for %s. To exchange a disk that works, use replace; "
+		"to have another one ready, make it a spare.", name);
+}
+
 /* Takes the disk over, also on failure; the caller holds step_lock. */
 static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
 {
@@ -153,7 +171,7 @@ static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret
 	int index = next ? config_add_spare(next, &uuid, disk->size_bytes) : -ENOMEM;
 	int r = index;
 	if (r == -ENOSPC)
-		fail_set(fail, ENOSPC, FAIL_USAGE, "The array has %u members already: there is no room for another one.", MEMBERS_MAX);
+		r = too_many(fail);
 	else if (r == -EINVAL)
 		fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small for this array.", disk->name,
 			(unsigned long long)disk->size_bytes);
@@ -176,19 +194,24 @@ static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret
 	return 0;
 }
 
-/* Would its columns fit on a disk of that size? */
-static int try_on(struct fs *fs, unsigned member, uint64_t size_bytes)
+/* Would its columns fit on the spare, if there were no jobs? */
+static int try_spare(struct config *next, unsigned member, unsigned spare)
+{
+	config_cancel_jobs(next);
+	return config_begin_jobs(next, member, spare);
+}
+
+/* The same of a disk of that size.  -EMLINK: there is no room for another member. */
+static int try_size(struct fs *fs, unsigned member, uint64_t size_bytes)
 {
 	struct config *next = config_next(fs->config);
 	struct uuid uuid;
 	uuid_make(fs->env, &uuid);
-	if (next)
-		config_cancel_jobs(next);
 	int r = next ? config_add_spare(next, &uuid, size_bytes) : -ENOMEM;
 	if (r >= 0)
-		r = config_begin_jobs(next, member, (unsigned)r);
-	else if (r == -EINVAL)
-		r = -ENOSPC;
+		r = try_spare(next, member, (unsigned)r);
+	else
+		r = r == -EINVAL ? -ENOSPC : r == -ENOSPC ? -EMLINK : r;
 	config_free(next);
 	return r;
 }
@@ -200,10 +223,12 @@ static int check_useful(struct fs *fs, const struct disk *disk, struct fail *fai
 	int r = -ENOSPC;
 	for (unsigned m = 0; m < MEMBERS_MAX && r == -ENOSPC; m++)
 		if (have >> m & 1)
-			r = try_on(fs, m, disk->size_bytes);
+			r = try_size(fs, m, disk->size_bytes);
 	if (r == -ENOSPC)
 		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small to stand in for any member. Nothing was changed.",
 			disk->name, (unsigned long long)disk->size_bytes);
+	if (r == -EMLINK)
+		return too_many(fail);
 	return r < 0 && r != -EEXIST ? step_failed(r, "The spare cannot be added", fail) : 0;
 }
 
@@ -238,45 +263,57 @@ int fs_member_find_spare(struct fs *fs, const char *path, unsigned *ret_member)
 	return -ENOENT;
 }
 
-static int replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+/* A root must say that the member is out, if it is, before another takes its place; and jobs that do not bring it back are in the way. */
+static int make_way(struct fs *fs, unsigned member)
 {
 	struct member_status s;
-	int r = check_replaced(fs, member, fail);
-	if (r < 0)
-		return r;
+	array_member_status(fs->array, member, &s);
+	int r = s.state == MEMBER_OUT && !s.out_for_good ? commit_now(fs) : 0;
+	return r == 0 && fs->config->job_count > 0 ? reshape_cancel(fs) : r;
+}
+
+static int begin_replacing(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+{
+	struct member_status s;
 	array_member_status(fs->array, spare, &s);
 	if (s.role != MEMBER_SPARE)
 		return fail_set(fail, EINVAL, FAIL_USAGE, "Member %u is not a spare.", spare + 1);
 	if (!s.settled)
 		return fail_set(fail, EBUSY, FAIL_BUSY, "The spare %s is not in sync. Wait until it is, or use another disk.", s.name);
-	r = reshape_begin(fs, member, spare);
+	struct config *next = config_next(fs->config);
+	int r = next ? try_spare(next, member, spare) : -ENOMEM;
+	config_free(next);
+	if (r == 0)
+		r = make_way(fs, member);
+	if (r == 0)
+		r = reshape_begin(fs, member, spare);
 	return r < 0 ? cannot_take(r, member, s.name, fail) : 0;
 }
 
-int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+/* Makes the disk a spare first.  Takes it over; with step_lock. */
+static int begin_replacing_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail)
 {
-	int r = begin(fs, fail);
-	if (r == 0) {
-		r = replace(fs, member, spare, fail);
-		end(fs);
-	}
-	return r;
-}
-
-/* Takes the disk over; with step_lock. */
-static int replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail)
-{
-	int r = check_replaced(fs, member, fail);
-	if (r == 0)
-		r = array_check_new(fs->array, disk, force, fail);
-	if (r == 0 && (r = try_on(fs, member, disk->size_bytes)) < 0)
+	int r = array_check_new(fs->array, disk, force, fail);
+	if (r == 0 && (r = try_size(fs, member, disk->size_bytes)) < 0)
 		cannot_take(r, member, disk->name, fail);
 	if (r < 0) {
 		disk_close(disk);
 		return r;
 	}
 	r = add_spare(fs, disk, force, ret_new, fail);
-	return r < 0 ? r : replace(fs, member, *ret_new, fail);
+	return r < 0 ? r : begin_replacing(fs, member, *ret_new, fail);
+}
+
+int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0)
+		return r;
+	r = check_replaced(fs, member, fail);
+	if (r == 0)
+		r = begin_replacing(fs, member, spare, fail);
+	end(fs);
+	return r;
 }
 
 int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail)
@@ -286,7 +323,41 @@ int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool
 		disk_close(disk);
 		return r;
 	}
-	r = replace_by(fs, member, disk, force, ret_new, fail);
+	r = check_replaced(fs, member, fail);
+	if (r == 0)
+		r = begin_replacing_by(fs, member, disk, force, ret_new, fail);
+	else
+		disk_close(disk);
+	end(fs);
+	return r;
+}
+
+int fs_member_add_spare(struct fs *fs, unsigned spare, unsigned *ret_member, struct fail *fail)
+{
+	struct member_status s;
+	int r = begin(fs, fail);
+	if (r < 0)
+		return r;
+	array_member_status(fs->array, spare, &s);
+	r = find_missing(fs, s.name, ret_member, fail);
+	if (r == 0)
+		r = begin_replacing(fs, *ret_member, spare, fail);
+	end(fs);
+	return r;
+}
+
+int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, unsigned *ret_new, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0) {
+		disk_close(disk);
+		return r;
+	}
+	r = find_missing(fs, disk->name, ret_member, fail);
+	if (r == 0)
+		r = begin_replacing_by(fs, *ret_member, disk, force, ret_new, fail);
+	else
+		disk_close(disk);
 	end(fs);
 	return r;
 }

@@ -8,9 +8,13 @@
 /* One change at a time (FAIL_BUSY); what fails changes nothing, and says why in `fail`.  Disks are opened read-write by the caller, as the
  * members were (fs_options.io), and taken over, also on failure. */
 
-/* Makes the disk, whatever is on it, the member that is missing, and begins to rebuild on it. *ret_member: its index.  FAIL_USAGE: none
- * is missing; FAIL_TOO_SMALL; FAIL_BUSY: it is a member at work; FAIL_SIGNATURE, without `force`: it has a label of an array. */
-int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail);
+/* Makes the disk, whatever is on it, a new member, *ret_new, and begins to put there what the member had that is out, *ret_member, whose
+ * place it then takes; jobs that would not bring that back are cancelled.  FAIL_USAGE: none is missing, another disk takes its place
+ * already, or the array has as many members as it can have; FAIL_TOO_SMALL; FAIL_BUSY: it is a member; FAIL_SIGNATURE, without `force`: it
+ * has a label of an array, perhaps of the very member that is missing. */
+int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, unsigned *ret_new, struct fail *fail);
+/* The same with a spare, at once. */
+int fs_member_add_spare(struct fs *fs, unsigned spare, unsigned *ret_member, struct fail *fail);
 /* Takes back the member that the disk is, and fills in what it missed.  FAIL_MIXED, FAIL_NOT_MEMBER: it is none; FAIL_TWICE: that one is
  * at work; FAIL_DIVERGED: it was written to in another copy of the array. */
 int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail);

@@ -1,9 +1,14 @@
 """raid5cryptfs-rebuild on a mounted array: a new disk for a missing one, one taken back, one failed by hand."""
+import re
+
+from alert_lib import *
 from rebuild_lib import *
 
 
 def add_under_load(scene):
     """The day a disk died: a bigger one takes its place, while the array is used."""
+    recorder = Recorder(scene.dir)
+    options = ["-o", f"commit=1,alert={recorder.path}"]
     members = scene.images(4)
     scene.mkfs(members)
     scene.mount(members, *OPTIONS)
@@ -12,30 +17,74 @@ def add_under_load(scene):
     make_tree(root + "/tree", files=100, big=20)
     before = describe_tree(root + "/tree")
     scene.umount()
-    m = Mount(scene, without(members, 1), *OPTIONS)
+    m = Mount(scene, without(members, 1), *options)
+    uuids = [member["uuid"] for member in m.status()["members"]]
     load, changes = Load(root), Changes(root + "/changes")
-    new = scene.image(SIZE + (5 << 20))
+    old, new = members[1], scene.image(SIZE + (5 << 20))
     result = rebuild("add", "--wait", root, new)
-    check("member 2" in result.out and "in sync" in result.out, f"it is told: {result.out}")
+    check("as member 5, the place of member 2" in result.out, f"the begin is told: {result.out}")
+    check("Member 5 has taken the place of member 2" in result.out, f"the end is told: {result.out}")
     load.end()
     changes.end()
-    check_equal(m.status()["state"], "healthy", "the array is whole")
-    check_equal(m.member(1)["path"], new, "with the new disk")
+    status = m.status()
+    check_equal([status["state"], status["map"], status["job"]], ["healthy", "[UUUU]", None], "the array is whole")
+    check(entry(m, new)["uuid"] not in uuids, "the new one is a member of its own")
+    members[1] = new
+    check_equal(paths(m), sorted(members), "the members")
+    calls = [recorder.wait(name) for name in ["replace-started", "replace-finished"]]
+    check_equal([variable(call, "MEMBER") for call in calls], [new, new], "administrators are told")
+    for name in ["returned", "in-sync", "spare-taken"]:
+        check_equal(recorder.of(name), [], name)
     drop_caches()
     load.verify()
     changes.verify()
     compare_trees(before, describe_tree(root + "/tree"), "the tree")
     before = describe_tree(root)
     m.umount()
-    members[1], old = new, members[1]
     whole_without_each(scene, members, before)
-    scene.mount(members + [old], code=TWICE, says="erase")
+    old_disk_is_a_stranger(scene, members, old)
+
+
+def old_disk_is_a_stranger(scene, members, old):
+    """It was not there when another took its place, and is connected again."""
+    check_equal([(o["path"], o["index"]) for o in scene.status(*members, old)["others"]], [(old, None)], "unmounted")
+    m = Mount(scene, members + [old], *OPTIONS)
+    check_equal([m.status()["state"], paths(m)], ["healthy", sorted(members)], "it is left out")
+    m.wait_log(f"{old} is not a member of this array any more")
+    rebuild("readd", m.root, old, code=MIXED, says="not a member of this array any more")
+    rebuild("erase", "--force", members[0], code=BUSY)
+    m.umount()
+    fsck_clean(scene, members + [old])
     rebuild("erase", old, code=SIGNATURE, says="--force")
     rebuild("erase", "--force", old)
     rebuild("erase", "--force", old, code=NOT_MEMBER)
-    scene.mount(members + [old])
-    rebuild("erase", "--force", new, code=BUSY)
+    scene.mount(members + [old], "-o", "ro")
     scene.umount()
+
+
+def shown_meanwhile(scene):
+    """What the status says while it is made, with the old disk back in the middle: it is taken in, and goes all the same."""
+    members, m, before = prepared(scene, big=30)
+    m.umount()
+    m = Mount(scene, without(members, 2), *OPTIONS)
+    old, new = members[2], scene.image()
+    result = rebuild("add", "--speed", "256K", m.root, new)
+    check("raid5cryptfs-status" in result.out, result.out)
+    status = m.status()
+    check_equal([status["map"], status["state"], role(m, new)], ["[UU_U]", "degraded", "replacement"], "while it is made")
+    check_equal([status["job"]["source"], status["job"]["target"]], [2, 4], "its job")
+    text = run("raid5cryptfs-status", m.root, code=None).out
+    check(re.search(r"member 5 takes the place of member 3, \d+ %", text), text)
+    rebuild("add", m.root, scene.image(), code=USAGE, says="Another disk is taking the place")
+    result = rebuild("readd", "--speed", "100M", "--wait", m.root, old)
+    check("is in sync" in result.out or "Another disk has taken the place of member 3" in result.out, result.out)
+    wait_replaced(m, old, new)
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    members[2] = new
+    no_label(old)
+    whole_without_each(scene, members, before)
 
 
 def add_survives_a_kill(scene):
@@ -56,11 +105,11 @@ def add_survives_a_kill(scene):
         os.kill(daemon, signal.SIGKILL)
         run("umount", "-l", root, code=None)
         scene.wait_no_daemon()
-        members[0] = new
-        scene.mount(members, *OPTIONS)
-        wait_for(lambda: healthy(root), "it goes on by itself", 60)
+        old, members[0] = members[0], new
+        m = Mount(scene, members, *OPTIONS)
+        wait_replaced(m, old, new)
         compare_trees(before, describe_tree(root), "after the kill")
-        scene.umount()
+        m.umount()
         whole_without_each(scene, members, before)
 
 
@@ -83,12 +132,32 @@ def fail_and_exchange(scene):
     rebuild("fail", m.root, "3")
     time.sleep(12)
     check_equal(m.status()["map"], "[UU_U]", "it stays out")
-    new = scene.image(SIZE)
+    old, new = members[2], scene.image(SIZE)
     rebuild("add", "-w", m.root, new)
+    members[2] = new
+    check_equal([m.status()["map"], paths(m)], ["[UUUU]", sorted(members)], "the new one has its place")
     before = describe_tree(m.root)
     m.umount()
-    members[2] = new
     whole_without_each(scene, members, before)
+    old_disk_is_a_stranger(scene, members, old)
+
+
+def add_a_spare(scene):
+    """One that is a spare already steps in at once."""
+    members, m, before = prepared(scene)
+    spare = scene.image()
+    rebuild("spare", m.root, spare)
+    rebuild("add", m.root, spare, code=USAGE, says="No member is missing")
+    m.umount()
+    m = Mount(scene, members[1:] + [spare], *OPTIONS)
+    begin = time.monotonic()
+    rebuild("add", "--wait", m.root, spare)
+    check(time.monotonic() - begin < 25, "it does not wait as a spare does")
+    members[0] = spare
+    check_equal([m.status()["map"], paths(m)], ["[UUUU]", sorted(members)], "it has the place")
+    tree_is(m, before, "the tree")
+    m.umount()
+    fsck_clean(scene, members)
 
 
 def readd_after_absence(scene):
@@ -111,6 +180,24 @@ def readd_after_absence(scene):
     whole_without_each(scene, members, before)
 
 
+def fails_again(scene):
+    """Whoever waits for a member that is being caught up is told that it is lost again."""
+    members, m, _ = prepared(scene)
+    m.umount()
+    m = Mount(scene, without(members, 1), *OPTIONS)
+    make_tree(m.root, seed=3, files=40, big=20)
+    os.sync()
+    process = subprocess.Popen(["raid5cryptfs-rebuild", "readd", "--wait", "--speed", "256K", m.root, members[1]], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: m.member(1)["state"] == "filling", "it is being caught up")
+    time.sleep(1)
+    rebuild("fail", m.root, members[1])
+    out, err = process.communicate(timeout=30)
+    check_equal(process.returncode, SYSTEM, f"the exit code: {out} {err}")
+    check("member 2 is out of the array again" in err, err)
+    m.umount()
+
+
 def diverged(scene):
     """Copies of the disks were used apart from each other: what was written there is not taken for ours."""
     members = scene.images(3)
@@ -131,6 +218,7 @@ def diverged(scene):
     check_equal(read(m.root + "/ours"), b"x" * 100000, "ours is there")
     rebuild("add", m.root, copies[2], code=SIGNATURE, says="--force")
     rebuild("add", "-f", "-w", m.root, copies[2])
+    check_equal(m.status()["state"], "healthy", "it is a new member")
     m.umount()
     fsck_clean(scene, members[:2] + [copies[2]])
 
@@ -148,10 +236,11 @@ def refused(scene):
     write(m.root + "/file", b"content")
     small, foreign = scene.image(SIZE - (4 << 20)), scene.image(SIZE)
     run("mke2fs", "-q", "-F", foreign)
-    rebuild("add", m.root, small, code=TOO_SMALL, says="at least as large")
+    rebuild("add", m.root, small, code=TOO_SMALL, says="too small to take the place of member 3")
     rebuild("add", m.root, foreign, code=SIGNATURE, says="ext2")
     rebuild("add", m.root, others[0], code=SIGNATURE, says="another array")
-    rebuild("add", m.root, members[2], code=SIGNATURE, says="readd")
+    rebuild("add", m.root, members[2], code=SIGNATURE, says=["member 3 itself", "readd takes it back", "--force"])
+    rebuild("spare", m.root, members[2], code=SIGNATURE, says="readd takes it back")
     rebuild("add", m.root, members[0], code=BUSY, says=members[0])
     rebuild("add", m.root, scene.path("missing"), code=SYSTEM, says="missing")
     rebuild("add", scene.path("nowhere"), spare, code=NOT_FOUND, says="nowhere")
@@ -169,6 +258,12 @@ def refused(scene):
     check_equal(read(m.root + "/file"), b"content", "the file")
     m.umount()
     fsck_clean(scene, members[:2] + [foreign])
+    # The old disk of one that is missing, made anew all the same.
+    m = Mount(scene, [members[0], foreign], *OPTIONS)
+    rebuild("add", "--force", "--wait", m.root, members[1])
+    check_equal([read(m.root + "/file"), m.status()["state"]], [b"content", "healthy"], "whole again")
+    m.umount()
+    fsck_clean(scene, [members[0], members[1], foreign])
 
 
 def only_the_owner(scene):
@@ -186,4 +281,5 @@ def only_the_owner(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(add_under_load, add_survives_a_kill, fail_and_exchange, readd_after_absence, diverged, refused, only_the_owner)
+    main(add_under_load, shown_meanwhile, add_survives_a_kill, fail_and_exchange, add_a_spare, readd_after_absence, fails_again, diverged,
+         refused, only_the_owner)

@@ -1,7 +1,9 @@
-/* Members that are replaced while they serve, spares that step in, and steps of the configuration under power cuts.
+/* Members that are replaced while they serve, new ones in the place of one that is out, spares that step in, and steps of the configuration
+ * under power cuts.
  *
- * `cuts` cuts the power at the writes and flushes of a whole replacing, with users at work meanwhile; the owner comes back with all disks,
- * or without one: what was synced is there, everything goes on by itself, and in the end any one of the new set may be missing. */
+ * `cuts` cuts the power at the writes and flushes of a whole replacing, with users at work meanwhile; the owner comes back with all disks
+ * (the old one too), or without some: what was synced is there, everything goes on by itself, and in the end any one of the new set may be
+ * missing. */
 #include "fs/core.h"
 #include "fs/fsck/check.h"
 #include "fs/upkeep/members.h"
@@ -23,7 +25,8 @@
 #define STRIDE 1u
 #endif
 
-enum kind { SERVING, SPARE };
+enum kind { SERVING, SPARE, ADDING };
+static const char *const kind_names[] = { "serving", "spare", "adding" };
 
 static bool replaced(const struct simfs *sim)
 {
@@ -35,6 +38,14 @@ static int replace_old(struct simfs *sim)
 	unsigned member;
 	int r = fs_member_replace_by(sim->fs, OLD, simdisk_open(sim->world->disks[NEW]), false, &member, &sim->fail);
 	CHECK(r < 0 || member == NEW);
+	return r;
+}
+
+static int add_new(struct simfs *sim)
+{
+	unsigned member, new_member;
+	int r = fs_member_add(sim->fs, simdisk_open(sim->world->disks[NEW]), false, &member, &new_member, &sim->fail);
+	CHECK(r < 0 || (member == OLD && new_member == NEW));
 	return r;
 }
 
@@ -53,6 +64,8 @@ static struct story start(enum kind kind, uint64_t seed)
 	if (kind == SPARE) {
 		REQUIRE(add_spare(run.sim, NEW, &spare) == 0);
 		CHECK_EQ(spare, NEW);
+	}
+	if (kind != SERVING) {
 		replace_leave_out(run.sim, OLD, OLD);
 		REQUIRE(simfs_remount(run.sim) == 0);
 		REQUIRE(story_write_files(&run, 5) == 0);
@@ -63,7 +76,7 @@ static struct story start(enum kind kind, uint64_t seed)
 /* The whole story, until it ends or the power goes. */
 static void play(struct story *run, enum kind kind)
 {
-	int r = kind == SERVING ? replace_old(run->sim) : 0;
+	int r = kind == SERVING ? replace_old(run->sim) : kind == ADDING ? add_new(run->sim) : 0;
 	for (unsigned i = 0; i < 300 && r == 0 && !replaced(run->sim); i++) {
 		r = fs_work(run->sim->fs);
 		r = r < 0 || i >= 16 ? r : i % 2 == 0 ? story_write_files(run, 1) : story_write_fsync(run);
@@ -74,44 +87,54 @@ static void play(struct story *run, enum kind kind)
 	run->whole = r == 0 && replaced(run->sim);
 }
 
-/* The owner sees how far it came, and asks again for what was not begun. */
-static void go_on(struct simfs *sim, enum kind kind)
+/* The owner sees how far it came, and asks again for what was not begun, if it is to be asked for. */
+static void go_on(struct simfs *sim, enum kind kind, bool old_there)
 {
-	if (replace_role_of(sim, NEW) == MEMBER_UNUSED)
+	unsigned member;
+	if (kind == SERVING && replace_role_of(sim, NEW) == MEMBER_UNUSED)
 		REQUIRE(replace_old(sim) == 0);
+	if (kind == ADDING && !old_there && replace_role_of(sim, NEW) == MEMBER_UNUSED)
+		REQUIRE(add_new(sim) == 0);
+	if (kind == ADDING && !old_there && replace_role_of(sim, NEW) == MEMBER_SPARE) {
+		int r = fs_member_add_spare(sim->fs, NEW, &member, &sim->fail);
+		CHECK(r == 0 ? member == OLD : r == -EBUSY);     /* it is not in sync yet, and then steps in by itself */
+	}
 	CHECK(replace_settle(sim));
-	if (replace_role_of(sim, NEW) == MEMBER_SPARE && kind == SERVING)
+	if (kind == SERVING && replace_role_of(sim, NEW) == MEMBER_SPARE)
 		REQUIRE(fs_member_replace(sim->fs, OLD, NEW, &sim->fail) == 0);
 	CHECK(replace_settle(sim));
+}
+
+/* With all disks the old one may have been taken back, before the new one was more than a spare. */
+static void must_end(struct simfs *sim, enum kind kind, bool old_there, unsigned synced)
+{
+	bool began = replace_role_of(sim, NEW) == MEMBER_REPLACEMENT || replace_role_of(sim, OLD) == MEMBER_UNUSED;
+	go_on(sim, kind, old_there);
+	if (!replaced(sim) && (began || kind == SERVING || !old_there)) {
+		replace_tell(sim);
+		CHECK(replaced(sim));
+	}
+	CHECK(replace_is_whole(sim, replace_role_of(sim, OLD) == MEMBER_UNUSED ? OLD : NO_DISK, synced));
 }
 
 /* What was cut goes on in each way in which the owner may come back. */
 static void after_cut(const struct story *run, enum kind kind, enum simcut_policy policy)
 {
-	static const unsigned absent[] = { NO_DISK, OLD, NEW, 2 };
+	static const unsigned absent[][2] = { { NO_DISK, NO_DISK }, { OLD, OLD }, { NEW, NEW }, { 2, 2 }, { OLD, NEW } };
 	for (unsigned way = 0; way < ARRAY_COUNT(absent); way++) {
-		if (kind == SPARE && absent[way] == 2)   /* two would be at fault */
+		const unsigned *gone = absent[way];
+		if (kind == SERVING ? gone[0] != gone[1] : gone[0] == 2)         /* two would be at fault */
 			continue;
 		struct simfs *sim = simfs_clone(run->sim);
 		simworld_cut(sim->world, policy);
 		memset(sim->events, 0, sizeof sim->events);      /* without power nothing could be read */
-		replace_leave_out(sim, absent[way], absent[way]);
+		replace_leave_out(sim, gone[0], gone[1]);
 		REQUIRE(simfs_open(sim) == 0);
 		CHECK(!fs_read_only(sim->fs));
 		CHECK(story_is_there(sim->fs, run->synced));
-		if (absent[way] == NO_DISK) {
-			go_on(sim, kind);
-			if (kind == SERVING && !replaced(sim))
-				replace_tell(sim);
-			CHECK(kind == SPARE || replaced(sim));
-			CHECK(replace_is_whole(sim, replace_role_of(sim, OLD) == MEMBER_UNUSED ? OLD : NO_DISK, run->synced));
-		} else if (absent[way] == OLD && replace_role_of(sim, NEW) != MEMBER_UNUSED) {
-			CHECK(replace_settle(sim));
-			if (!replaced(sim))
-				replace_tell(sim);
-			CHECK(replaced(sim));
-			CHECK(replace_is_whole(sim, OLD, run->synced));
-		} else {
+		if (gone[0] == NO_DISK || (gone[0] == OLD && gone[1] == OLD && (kind == ADDING || replace_role_of(sim, NEW) != MEMBER_UNUSED)))
+			must_end(sim, kind, gone[0] == NO_DISK, run->synced);
+		else {
 			CHECK(story_clean(sim->fs));
 			replace_leave_out(sim, NO_DISK, NO_DISK);
 			REQUIRE(simfs_remount(sim) == 0);
@@ -139,6 +162,8 @@ static void cuts(enum kind kind, unsigned stride)
 	play(&run, kind);
 	CHECK(run.whole);
 	CHECK_EQ(run.sim->events[EVENT_SPARE_TAKEN], kind == SPARE);
+	CHECK_EQ(run.sim->events[EVENT_REPLACE_STARTED], 1);
+	CHECK_EQ(run.sim->events[EVENT_REPLACE_FINISHED], 1);
 	uint64_t to = run.sim->world->changes;
 	REQUIRE(simfs_close(run.sim, false) == 0);
 	after_cut(&run, kind, SIMCUT_KEEP_ALL);
@@ -152,7 +177,7 @@ static void cuts(enum kind kind, unsigned stride)
 		after_cut(&run, kind, count % 3 == 0 ? SIMCUT_DROP_ALL : count % 3 == 1 ? SIMCUT_KEEP_ALL : SIMCUT_RANDOM);
 		simfs_free(run.sim);
 	}
-	printf("%s: %u cuts of %llu changes\n", kind == SERVING ? "serving" : "spare", count, (unsigned long long)(to - from));
+	printf("%s: %u cuts of %llu changes\n", kind_names[kind], count, (unsigned long long)(to - from));
 	simfs_free(before);
 }
 
@@ -384,6 +409,7 @@ int main(int argc, char **argv)
 	unsigned stride = argc == 3 && !strcmp(argv[1], "--cuts") ? (unsigned)atoi(argv[2]) : STRIDE;
 	cuts(SERVING, stride);
 	cuts(SPARE, stride);
+	cuts(ADDING, stride);
 	failing_meanwhile();
 	bad_sectors();
 	cancelled_and_removed();

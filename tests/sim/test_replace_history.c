@@ -1,5 +1,5 @@
 /* Random histories of all that owners, disks and the power may do to members: writing, working, adding and removing spares, replacing,
- * failing by hand, making anew, taking back, mounts, cuts, writes that fail; at every moment with at most one needed member at fault, and
+ * failing by hand, adding, taking back, mounts, cuts, writes that fail; at every moment with at most one needed member at fault, and
  * perhaps one absent that nobody needs.  Each mount must succeed and have all that was synced; in the end everything becomes whole. */
 #include "fs/core.h"
 #include "fs/upkeep/members.h"
@@ -22,8 +22,6 @@ struct history {
 	uint32_t needed;
 	uint32_t failing;                /* the member whose disk is to fail a write or flush, or has done so */
 	unsigned failing_disk;
-	unsigned made;                   /* the disk that was last made a missing member anew */
-	uint32_t serving;                /* disks of the last mount */
 	unsigned cuts, steps, failures;
 };
 
@@ -123,10 +121,6 @@ static void choose_absent(struct history *h)
 	struct simfs *sim = h->run.sim;
 	uint32_t now = config_needed(replace_config_of(sim)), others = 0;
 	memset(sim->left_out, 0, sizeof sim->left_out);
-	h->serving = 0;
-	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++)
-		if (disk_of(sim, m) < SIM_DISKS_MAX - 1)
-			h->serving |= UINT32_C(1) << disk_of(sim, m);
 	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++)
 		others |= (uint32_t)(replace_role_of(sim, m) != MEMBER_UNUSED && !((h->needed | now) >> m & 1)) << m;
 	if (h->fault ? draw(h, 10) < 7 : draw(h, 2))
@@ -150,35 +144,6 @@ static void open_again(struct history *h)
 	story_forget(&h->run);
 }
 
-static bool label_of(struct simdisk *disk, struct label *ret_label)
-{
-	uint8_t bytes[LABEL_BYTES];
-	for (unsigned copy = 0; copy < LABEL_COPIES; copy++) {
-		simdisk_peek(disk, label_copy_offset_bytes(copy, disk->current.size_bytes), bytes, sizeof bytes);
-		if (label_decode(bytes, ret_label) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Two disks may be labelled as one member, after a missing one was made anew: the owner erases the one that was not used last, as he is
- * told to. */
-static void erase_twins(struct history *h)
-{
-	static const uint8_t zeros[LABEL_BYTES];
-	struct simworld *world = h->run.sim->world;
-	struct label a, b;
-	for (unsigned d = 0; d < world->disk_count; d++)
-		for (unsigned e = d + 1; e < world->disk_count; e++) {
-			if (!label_of(world->disks[d], &a) || !label_of(world->disks[e], &b) || !uuid_equal(&a.member, &b.member))
-				continue;
-			bool first = h->serving >> e & 1 || (!(h->serving >> d & 1) && h->made == e);
-			struct simdisk *disk = world->disks[first ? d : e];
-			for (unsigned copy = 0; copy < LABEL_COPIES; copy++)
-				simdisk_poke(disk, label_copy_offset_bytes(copy, disk->current.size_bytes), zeros, sizeof zeros);
-		}
-}
-
 static void cut_now(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
@@ -188,7 +153,6 @@ static void cut_now(struct history *h)
 		simfs_close(sim, true);
 	}
 	simworld_cut(sim->world, (enum simcut_policy)draw(h, 3));
-	erase_twins(h);
 	memset(sim->events, 0, sizeof sim->events);
 	open_again(h);
 }
@@ -199,14 +163,13 @@ static void remount(struct history *h)
 	choose_absent(h);
 	if (simfs_close(sim, false) < 0 && sim->world->cut)
 		return;
-	erase_twins(h);
 	open_again(h);
 }
 
 static void change_members(struct history *h, uint64_t what)
 {
 	struct simfs *sim = h->run.sim;
-	unsigned member;
+	unsigned member, new_member;
 	int disk = free_disk(h), r = -1;
 	uint32_t spares = members_of(sim, MEMBER_SPARE) | members_of(sim, MEMBER_REPLACEMENT);
 	if (what == 0 && disk >= 0)
@@ -222,11 +185,9 @@ static void change_members(struct history *h, uint64_t what)
 		r = fs_member_fail(sim->fs, member, &sim->fail);
 		if (r == 0 || (sim->world->cut && !h->fault))
 			h->fault |= UINT32_C(1) << member;
-	} else if (what == 5 && disk >= 0) {
-		r = fs_member_add(sim->fs, simdisk_open(sim->world->disks[disk]), true, &member, &sim->fail);
-		if (r == 0 || sim->world->cut)
-			h->made = (unsigned)disk;
-	} else if (what == 6 && absent_disk(h) >= 0)
+	} else if (what == 5 && disk >= 0)
+		r = fs_member_add(sim->fs, simdisk_open(sim->world->disks[disk]), true, &member, &new_member, &sim->fail);
+	else if (what == 6 && absent_disk(h) >= 0)
 		r = fs_member_readd(sim->fs, simdisk_open(sim->world->disks[absent_disk(h)]), &member, &sim->fail);
 	h->steps += r == 0;
 }
@@ -261,7 +222,7 @@ static void act(struct history *h)
 
 static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *failures)
 {
-	struct history h = { .random = seed * 77 + 5, .made = SIM_DISKS_MAX };
+	struct history h = { .random = seed * 77 + 5 };
 	REQUIRE(simfs_make(&h.run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
 	REQUIRE(story_write_files(&h.run, 10) == 0);
 	for (unsigned i = 0; i < EXTRA; i++)
@@ -271,10 +232,8 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *fa
 		act(&h);
 	h.run.sim->world->cut_at_change = SIM_NEVER;
 	simdisk_clear_faults(h.run.sim->world->disks[h.failing_disk]);
-	choose_absent(&h);               /* for what serves now */
 	replace_leave_out(h.run.sim, NO_DISK, NO_DISK);
 	simfs_close(h.run.sim, false);
-	erase_twins(&h);
 	int r = simfs_open(h.run.sim);
 	if (r < 0)
 		printf("history of seed %llu: %s\n", (unsigned long long)seed, h.run.sim->fail.text);
