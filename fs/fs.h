@@ -131,10 +131,16 @@ void fs_unref(struct fs *fs, uint64_t ino, uint64_t count);
 
 /* ---- Directories ---- */
 
-struct fs_dirent { uint64_t ino; uint64_t cookie; uint8_t type; const char *name; struct fs_attr attr; /* only with attributes */ };
+struct fs_dirent {
+	uint64_t ino, cookie;
+	uint8_t type;
+	bool no_attr;                    /* with `salvage`: its inode cannot be read */
+	const char *name;
+	struct fs_attr attr;             /* only with attributes */
+};
 /* Calls `emit` for each entry after `cookie` (0: from the start, beginning with "." and "..") until it returns false or
- * the end (with `salvage`: without entries whose inode cannot be read if `with_attr`, and -EIO after the last entry before one that
- * cannot be read itself).  Cookies are stable and fit 63 bits.  `emit` is called without locks and may call fs_ref. */
+ * the end (with `salvage`: all entries that can be read, and then -EIO if there are others).  Cookies are stable and fit 63 bits.
+ * `emit` is called without locks and may call fs_ref. */
 int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, bool (*emit)(void *ctx, const struct fs_dirent *entry), void *ctx);
 
 /* ---- Data ---- */

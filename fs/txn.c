@@ -147,7 +147,14 @@ static int load_missing(struct fs *fs)
 	int r = store_read_node(fs, &miss.pointer, miss.tree, miss.level, image);
 	store_unpin(fs, &pin);
 	pthread_mutex_lock(&fs->lock);
-	if (r < 0 || cache_find(fs, &miss.pointer)) {
+	if (r < 0 && r != -ENOMEM && fs->options.salvage && fs->read_only && miss.tree == TREE_FILE) {
+		image_init(image, miss.tree, miss.level);
+		node->hollow = true;
+		node->hollow_since_ns = fs_now_ns(fs);
+		r = 0;
+	}
+	struct node *there = cache_find(fs, &miss.pointer);
+	if (r < 0 || (there && !there->hollow)) {
 		free(node);
 		free(image);
 		return r;

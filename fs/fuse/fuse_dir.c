@@ -49,7 +49,7 @@ static bool emit_plus(struct listing *l, const struct fs_dirent *d)
 	if (need > room)
 		return false;
 	attr_to_entry(&d->attr, &entry);
-	if (is_dot(d->name) || fs_ref(l->fs, d->ino) < 0)
+	if (is_dot(d->name) || d->no_attr || fs_ref(l->fs, d->ino) < 0)
 		entry.ino = 0;                   /* no entry for the cache, only a name */
 	else
 		l->refs[l->ref_count++] = d->ino;

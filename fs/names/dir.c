@@ -281,7 +281,7 @@ struct batch {
 	struct listed listed[BATCH_ENTRIES];
 };
 
-/* Adds one entry; one whose inode cannot be had is reported and left out, so that the others can be listed. */
+/* Adds one entry; one whose inode cannot be had is reported and left out, so that the others can be listed.  To salvage, it is named. */
 static int batch_add(struct fs *fs, struct batch *batch, uint64_t dir, const struct fs_dirent *entry, const char *name,
 	unsigned name_bytes, bool with_attr)
 {
@@ -295,11 +295,15 @@ static int batch_add(struct fs *fs, struct batch *batch, uint64_t dir, const str
 	batch->cookie = entry->cookie;
 	if (with_attr) {
 		int r = load_child(fs, dir, entry->ino, entry->type, &inode);
-		if (r == -EUCLEAN)
+		l->entry.no_attr = r < 0 && r != TREE_MISS && r != -ENOMEM && fs->options.salvage;
+		if (r == -EUCLEAN && !l->entry.no_attr)
 			return 0;
-		if (r < 0)
+		if (r < 0 && !l->entry.no_attr)
 			return r;
-		inode_attr(fs, &inode, &l->entry.attr);
+		if (r == 0)
+			inode_attr(fs, &inode, &l->entry.attr);
+		else
+			l->entry.attr = (struct fs_attr){ .ino = entry->ino, .mode = DTTOIF(entry->type) };
 	}
 	batch->count++;
 	return 0;
@@ -316,6 +320,21 @@ static int batch_add_item(struct fs *fs, struct batch *batch, uint64_t dir, cons
 	}
 	struct fs_dirent entry = { .ino = le64_get(d->object), .cookie = item->key.offset, .type = d->type };
 	return batch_add(fs, batch, dir, &entry, d->name, d->name_bytes, with_attr);
+}
+
+/* To salvage, the listing goes on behind entries that cannot be read, and ends with an error. */
+static int next_entry(struct fs *fs, const struct key *from, const struct key *to, struct item *ret_item)
+{
+	struct key first = key_make(from->object, ITEM_DIRENT, 0);
+	bool unknown;
+
+	if (!fs->options.salvage)
+		return tree_next(fs, fs_file_tree(fs), from, to, ret_item);
+	int r = tree_next_known(fs, fs_file_tree(fs), from, to, ret_item, &unknown);
+	if (r != -ENOENT)
+		return r;
+	r = tree_unknown(fs, fs_file_tree(fs), &first, to);
+	return r == 1 ? -EIO : r == 0 ? -ENOENT : r;
 }
 
 static int batch_fill(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, struct batch *batch)
@@ -343,7 +362,7 @@ static int batch_fill(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_at
 	}
 	while (r == 0 && batch->count < BATCH_ENTRIES && batch->cookie < WINDOW_OFFSET_MAX) {
 		from.offset = batch->cookie + 1;
-		r = tree_next(fs, fs_file_tree(fs), &from, &to, &item);
+		r = next_entry(fs, &from, &to, &item);
 		if (r == 0)
 			r = batch_add_item(fs, batch, dir, &item, with_attr);
 	}
@@ -373,7 +392,6 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 		for (unsigned i = 0; i < batch.count; i++)
 			if (!emit(ctx, &batch.listed[i].entry))
 				return 0;
-		/* Salvage leaves out an entry whose inode cannot be read, and ends where entries cannot be read. */
 		if (r < 0 && batch.cookie == (batch.count ? batch.listed[batch.count - 1].entry.cookie : cookie))
 			return r;
 		cookie = batch.cookie;

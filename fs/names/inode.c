@@ -114,6 +114,8 @@ int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode)
 	struct item item;
 
 	int r = tree_lookup(fs, fs_file_tree(fs), &key, &item);
+	if (r == -EIO && fs->options.salvage)
+		return inode_salvage(fs, ino, ret_inode);
 	if (r < 0)
 		return r;
 	if (inode_decode(ino, item.value, item.bytes, ret_inode) < 0)

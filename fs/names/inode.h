@@ -25,6 +25,8 @@ struct inode {
 
 /* With fs->lock held; may return TREE_MISS; -ENOENT; -EUCLEAN for an item that makes no sense. */
 int inode_load(struct fs *fs, uint64_t ino, struct inode *ret_inode);
+/* inode_salvage.c, for inode_load with `salvage`: makes up an inode that cannot be read from what else there is of the object. -EIO. */
+int inode_salvage(struct fs *fs, uint64_t ino, struct inode *ret_inode);
 /* What inode_load does with the item's value. Pure; -EUCLEAN. */
 int inode_decode(uint64_t ino, const void *value, unsigned bytes, struct inode *ret_inode);
 /* The other way: what inode_store puts. Pure. */

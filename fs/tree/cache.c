@@ -94,6 +94,7 @@ struct node *node_clone(struct fs *fs, struct node *old)
 	node->level = old->level;
 	node->txn = tree_of(fs, old->tree)->txn;
 	node->memory_refs = old->memory_refs;
+	node->hollow = old->hollow;
 	fs->node_bytes += NODE_BYTES;
 	for (unsigned i = 0, left = node->memory_refs; left > 0; left--, i++) {
 		struct item item;

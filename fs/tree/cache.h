@@ -6,6 +6,8 @@
  *   frozen   its txn is being committed: never changed again, except that the commit turns references to placed
  *            children and records into pointers (commit.c); a change copies it first (tree_prepare);
  *   clean    placed on the disk (has a pointer, holds no reference to memory): found in the cache by address and tag.
+ * In a salvage mount a node that cannot be read is there all the same, hollow: without what it held on the disk, which is
+ * unknown, and may have what a replay of the intent log puts there.
  * References: a parent's memory reference, a tree's root, the commit's list and the cache each hold one; all are counted and
  * changed under fs->lock.  The cache drops clean nodes that nobody else holds, least recently used first, when it is
  * over its limit; that happens when a node is added by op_retry and when a commit ends, never in the middle of an operation's
@@ -29,6 +31,8 @@ struct node {
 	uint8_t tree, level;
 	bool placed;                     /* pointer is valid */
 	bool cached;
+	bool hollow;
+	int64_t hollow_since_ns;         /* of one in the cache: it is tried again after a while */
 	unsigned memory_refs;            /* items that refer to a child node or a record in memory */
 	struct key bound;                /* its separator in its parent, noted by the commit: leads to it even if it is empty */
 	struct disk_pointer pointer;

@@ -18,9 +18,13 @@ struct tree *fs_file_tree(struct fs *fs) { return &fs->file; }
 struct tree *fs_system_tree(struct fs *fs) { return &fs->system; }
 
 struct path {
+	unsigned bottom;                 /* level of the last node: not 0 if that is hollow, and has no children */
 	struct node *node[NODE_LEVEL_MAX + 1];   /* by level */
 	unsigned index[NODE_LEVEL_MAX + 1];      /* of the child followed, in a branch */
 };
+
+/* A hollow node is tried again after a while: what failed may work again. */
+#define HOLLOW_NS INT64_C(10000000000)
 
 static struct node *child_get(struct fs *fs, const struct node *parent, unsigned i)
 {
@@ -29,6 +33,8 @@ static struct node *child_get(struct fs *fs, const struct node *parent, unsigned
 	if (child)
 		return child;
 	child = cache_find(fs, &v->pointer);
+	if (child && child->hollow && fs_now_ns(fs) - child->hollow_since_ns > HOLLOW_NS)
+		child = NULL;
 	if (!child)
 		fs->miss = (struct tree_miss){ .pointer = v->pointer, .tree = parent->tree, .level = (uint8_t)(parent->level - 1) };
 	return child;
@@ -47,13 +53,17 @@ static int path_misses(struct fs *fs, const struct tree *tree, const struct path
 	return TREE_MISS;
 }
 
+/* A hollow branch without children ends every path. */
+static bool is_bottom(const struct node *n) { return n->level == 0 || image_count(n->image) == 0; }
+
 /* Follows `key` down to the leaf. */
 static int descend(struct fs *fs, struct tree *tree, const struct key *key, struct path *path)
 {
 	struct node *n = tree->root;
 	for (;;) {
 		path->node[n->level] = n;
-		if (n->level == 0)
+		path->bottom = n->level;
+		if (is_bottom(n))
 			return 0;
 		unsigned i = image_child(n->image, key);
 		path->index[n->level] = i;
@@ -64,11 +74,11 @@ static int descend(struct fs *fs, struct tree *tree, const struct key *key, stru
 	}
 }
 
-/* Moves the path to the next (step 1) or previous (step -1) leaf: -ENOENT at the edge, and where the separator says that nothing there lies
- * as far as `to` (NULL: no limit): what cannot have what is looked for is not read. */
-static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int step, const struct key *to)
+/* Moves the path to the next (step 1) or previous (step -1) leaf, and says where keys there begin or end: -ENOENT at the edge, and where
+ * that separator says that nothing there lies as far as `to` (NULL: no limit): what cannot have what is looked for is not read. */
+static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int step, const struct key *to, struct key *ret_separator)
 {
-	unsigned level = 1;
+	unsigned level = path->bottom + 1;
 	for (;; level++) {
 		if (level > tree->root->level)
 			return -ENOENT;
@@ -85,9 +95,12 @@ static int sibling_leaf(struct fs *fs, struct tree *tree, struct path *path, int
 		if (!n)
 			return path_misses(fs, tree, path, level);
 		path->node[level - 1] = n;
-		if (level > 1)
-			path->index[level - 1] = step > 0 ? 0 : image_count(n->image) - 1;
+		path->bottom = level - 1;
+		if (is_bottom(n))
+			break;
+		path->index[level - 1] = step > 0 ? 0 : image_count(n->image) - 1;
 	}
+	*ret_separator = separator;
 	return 0;
 }
 
@@ -97,61 +110,109 @@ static void item_at(const struct node *leaf, unsigned i, struct item *ret_item)
 	ret_item->value = image_value(leaf->image, i, &ret_item->bytes);
 }
 
+/* Nothing of an object that was made after the commit was ever in a node of that commit. */
+static bool object_known(const struct fs *fs, const struct key *key)
+{
+	return key->object >= le64_get(fs->root_body.next_object);
+}
+
 int tree_lookup(struct fs *fs, struct tree *tree, const struct key *key, struct item *ret_item)
 {
 	struct path path;
 	int r = descend(fs, tree, key, &path);
 	if (r < 0)
 		return r;
-	bool found;
-	unsigned i = image_find(path.node[0]->image, key, &found);
+	const struct node *n = path.node[path.bottom];
+	bool found = false;
+	unsigned i = n->level == 0 ? image_find(n->image, key, &found) : 0;
 	if (!found)
-		return -ENOENT;
-	item_at(path.node[0], i, ret_item);
+		return n->hollow && !object_known(fs, key) ? -EIO : -ENOENT;
+	item_at(n, i, ret_item);
 	return 0;
+}
+
+/* ret_unknown: goes on over what is unknown; NULL: ends there. */
+static int next_item(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item,
+	bool *ret_unknown)
+{
+	struct path path;
+	struct key at = *from;
+	int r = descend(fs, tree, from, &path);
+	if (r < 0)
+		return r;
+	for (;;) {
+		const struct node *n = path.node[path.bottom];
+		bool found = false;
+		unsigned i = n->level == 0 ? image_find(n->image, &at, &found) : 0;
+		bool unknown = n->hollow && !found && !object_known(fs, &at);
+		if (unknown && !ret_unknown)
+			return -EIO;
+		if (unknown)
+			*ret_unknown = true;
+		if (i < image_count(n->image)) {
+			struct item item;
+			item_at(n, i, &item);
+			if (to && key_compare(&item.key, to) > 0)
+				return -ENOENT;
+			*ret_item = item;
+			return 0;
+		}
+		r = sibling_leaf(fs, tree, &path, 1, to, &at);
+		if (r < 0)
+			return r;
+	}
 }
 
 int tree_next(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item)
 {
+	return next_item(fs, tree, from, to, ret_item, NULL);
+}
+
+int tree_next_known(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item,
+	bool *ret_unknown)
+{
+	bool unknown = false;
+	int r = next_item(fs, tree, from, to, ret_item, &unknown);
+	if (r == 0 || r == -ENOENT)
+		*ret_unknown = unknown;
+	return r;
+}
+
+int tree_unknown(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to)
+{
 	struct path path;
-	bool found;
+	struct key at = *from;
 	int r = descend(fs, tree, from, &path);
-	if (r < 0)
-		return r;
-	unsigned i = image_find(path.node[0]->image, from, &found);
-	while (i >= image_count(path.node[0]->image)) {
-		r = sibling_leaf(fs, tree, &path, 1, to);
-		if (r < 0)
-			return r;
-		i = 0;
-	}
-	struct item item;
-	item_at(path.node[0], i, &item);
-	if (to && key_compare(&item.key, to) > 0)
-		return -ENOENT;
-	*ret_item = item;
-	return 0;
+	while (r == 0 && !(path.node[path.bottom]->hollow && !object_known(fs, &at)))
+		r = sibling_leaf(fs, tree, &path, 1, to, &at);
+	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
 int tree_prev(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item)
 {
 	struct path path;
-	bool found;
+	struct item item;
+	bool found = false;
 	int r = descend(fs, tree, from, &path);
 	if (r < 0)
 		return r;
-	unsigned i = image_find(path.node[0]->image, from, &found);
-	if (!found) {
-		while (i == 0) {
-			r = sibling_leaf(fs, tree, &path, -1, to);
-			if (r < 0)
-				return r;
-			i = image_count(path.node[0]->image);
-		}
-		i--;
+	const struct node *n = path.node[path.bottom];
+	unsigned i = n->level == 0 ? image_find(n->image, from, &found) : 0;
+	for (;;) {
+		if (found || i > 0)
+			item_at(n, found ? i : i - 1, &item);
+		/* What is unknown lies before all that is known by its object. */
+		if (n->hollow && !found && !(to && object_known(fs, to)) && !(i > 0 && object_known(fs, &item.key)))
+			return -EIO;
+		if (found || i > 0)
+			break;
+		struct key separator;
+		r = sibling_leaf(fs, tree, &path, -1, to, &separator);
+		if (r < 0)
+			return r;
+		n = path.node[path.bottom];
+		i = n->level == 0 ? image_count(n->image) : 0;
 	}
-	struct item item;
-	item_at(path.node[0], i, &item);
 	if (to && key_compare(&item.key, to) < 0)
 		return -ENOENT;
 	*ret_item = item;
@@ -218,11 +279,30 @@ static int make_changeable(struct fs *fs, struct tree *tree, struct node *parent
 	return 0;
 }
 
+/* A hollow branch, changeable, gets a child to put things in. */
+static int fill_hollow(struct fs *fs, const struct tree *tree, struct node *branch, const struct key *key)
+{
+	struct node *child = node_new(fs, tree->id, (uint8_t)(branch->level - 1));
+	if (!child)
+		return -ENOMEM;
+	struct branch_value v = { 0 };
+	branch_set_child(&v, child);
+	bool fits = image_insert(branch->image, 0, key, &v, sizeof v);
+	assert(fits);
+	branch->memory_refs = 1;
+	child->hollow = true;
+	return 0;
+}
+
 int tree_prepare(struct fs *fs, struct tree *tree, const struct key *key)
 {
 	struct node *n;
 	int r = make_changeable(fs, tree, NULL, 0, tree->root, &n);
 	while (r == 0 && n->level > 0) {
+		if (image_count(n->image) == 0)
+			r = fill_hollow(fs, tree, n, key);
+		if (r < 0)
+			return r;
 		unsigned i = image_child(n->image, key);
 		struct node *child = child_get(fs, n, i);
 		if (!child)
@@ -291,6 +371,7 @@ static int split(struct fs *fs, struct tree *tree, struct path *path, unsigned l
 	struct node *right = node_new(fs, tree->id, (uint8_t)level);
 	if (!right)
 		return -ENOMEM;
+	right->hollow = left->hollow;
 	unsigned count = image_count(left->image);
 	unsigned from = at == count && count > 1 ? count - 1 : image_split_point(left->image);
 	image_move_tail(left->image, from, right->image);
@@ -398,7 +479,7 @@ static int join_neighbour(struct fs *fs, struct tree *tree, struct path *path, u
 			continue;
 		unsigned other_index = (unsigned)((int)i + side);
 		struct node *other = child_get(fs, parent, other_index);
-		if (!other || (image_count(n->image) > 0 && image_room(other->image) < used + MERGE_ROOM))
+		if (!other || n->hollow || other->hollow || (image_count(n->image) > 0 && image_room(other->image) < used + MERGE_ROOM))
 			continue;
 		int r = make_changeable(fs, tree, parent, other_index, other, &other);
 		if (r < 0)

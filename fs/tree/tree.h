@@ -24,6 +24,9 @@ static inline struct key key_make(uint64_t object, uint8_t type, uint64_t offset
 	return (struct key){ .object = object, .type = type, .offset = offset };
 }
 
+/* In a salvage mount what cannot be read gives -EIO: a key that lies in a hollow node and is not known, or a step over such a node.
+ * Objects that were made after the root's commit have nothing there that is unknown. */
+
 /* An item found: `value` points into the node and is valid until the lock is dropped or the tree is changed. */
 struct item {
 	struct key key;
@@ -35,6 +38,11 @@ struct item {
 int tree_lookup(struct fs *fs, struct tree *tree, const struct key *key, struct item *ret_item);
 /* The first item with a key ≥ `from` (and ≤ `to` if not NULL): -ENOENT. */
 int tree_next(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item);
+/* The same over what is unknown: says if there was such. */
+int tree_next_known(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item,
+	bool *ret_unknown);
+/* Is anything between these two keys unknown? 1 or 0. */
+int tree_unknown(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to);
 /* The last item with a key ≤ `from` (and ≥ `to` if not NULL): -ENOENT. */
 int tree_prev(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item);
 

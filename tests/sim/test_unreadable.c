@@ -3,6 +3,7 @@
  *	test_unreadable [--verbose]
  *
  *  1. Each leaf of the file tree in turn: files of which nothing lies there are read, written, cut and listed as ever.
+ *     And in a salvage mount, which must have all that can be had: also what is below a directory of which the inode is lost.
  *  2. A record of a file: each run of its blocks is overwritten and cut out.  The others give EIO, and are there again when the
  *     record can be read.
  *  3. What is left of records is healed, relocated and freed as other data is. */
@@ -37,8 +38,8 @@ static void fill(uint8_t *bytes, size_t count, unsigned salt)
 
 static const char *name_of(unsigned i)
 {
-	static char name[32];
-	snprintf(name, sizeof name, "file %u", i);
+	static char name[201];
+	snprintf(name, sizeof name, "file %u%0190u", i, 0);      /* long, so that entries lie in several leaves */
 	return name;
 }
 
@@ -66,7 +67,8 @@ static struct simfs *make(void)
 
 /* ---- 1 ---- */
 
-/* The leaves in which something lies that the file needs. */
+/* The leaves in which something lies that the file needs: its directory's inode, its entry, its inode, its data. */
+enum { NEEDS_DIR, NEEDS_ENTRY, NEEDS_INODE, NEEDS_DATA };
 struct needs { uint64_t ino; unsigned count; address leaf[PARTS_MAX]; };
 
 static void need(struct needs *n, struct fs *fs, struct key key)
@@ -101,13 +103,15 @@ static void find_needs(struct fs *fs, unsigned i, struct needs *ret_needs)
 	*ret_needs = n;
 }
 
-static bool touched(const struct needs *n, address leaf)
+static bool touched_from(const struct needs *n, address leaf, unsigned first)
 {
-	for (unsigned i = 0; i < n->count; i++)
+	for (unsigned i = first; i < n->count; i++)
 		if (n->leaf[i] == leaf)
 			return true;
 	return false;
 }
+
+static bool touched(const struct needs *n, address leaf) { return touched_from(n, leaf, NEEDS_DIR); }
 
 static bool reads_right(struct fs *fs, unsigned i)
 {
@@ -151,6 +155,80 @@ static void with_leaf_spoiled(struct simfs *base, address leaf, const struct nee
 	simfs_free(sim);
 }
 
+static bool all_zero(const uint8_t *bytes, ssize_t count)
+{
+	for (ssize_t i = 0; i < count; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+/* What is read is right; where only the size is not known it may go up to the end of a block. */
+static bool reads_nothing_wrong(struct fs *fs, unsigned i)
+{
+	static uint8_t got[40000], want[40000];
+	struct fs_attr attr;
+	if (fs_lookup(fs, dir, name_of(i), &attr) < 0)
+		return true;
+	ssize_t n = fs_read(fs, attr.ino, got, sizeof got, 0), length = (ssize_t)bytes_of(i);
+	fill(want, bytes_of(i), i);
+	return n < 0 || (n >= length && n < length + BLOCK_BYTES && !memcmp(got, want, (size_t)length) && all_zero(got + length, n - length));
+}
+
+static bool count_entry(void *ctx, const struct fs_dirent *entry)
+{
+	*(unsigned *)ctx += entry->ino > 0;
+	return true;
+}
+
+static void salvaged(struct simfs *base, address leaf, const struct needs *needs)
+{
+	struct simfs *sim = simfs_clone(base);
+	unsigned entries = 2, listed = 0, listed_plus = 0, right = 0, made_up = 0;
+	REQUIRE(simfs_open(sim) == 0);
+	spoil_unit(sim, leaf);
+	simfs_close(sim, true);
+	sim->options.read_only = sim->options.salvage = true;
+	REQUIRE(simfs_open(sim) == 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		entries += needs[i].leaf[NEEDS_ENTRY] != leaf;
+		CHECK(reads_nothing_wrong(sim->fs, i));
+		if (!touched_from(&needs[i], leaf, NEEDS_ENTRY)) {
+			CHECK(reads_right(sim->fs, i));
+			right++;
+		} else if (needs[i].leaf[NEEDS_INODE] == leaf && needs[i].leaf[NEEDS_ENTRY] != leaf && !touched_from(&needs[i], leaf, NEEDS_DATA)) {
+			struct fs_attr attr = { 0 };
+			CHECK_EQ(fs_lookup(sim->fs, dir, name_of(i), &attr), 0);
+			CHECK(attr.size_bytes >= bytes_of(i) && S_ISREG(attr.mode));
+			made_up++;
+		}
+	}
+	int r = fs_readdir(sim->fs, dir, 0, false, count_entry, &listed), s = fs_readdir(sim->fs, dir, 0, true, count_entry, &listed_plus);
+	CHECK((listed == entries && listed_plus == entries) || entries == 2);   /* none: it may not even be known to be a directory */
+	CHECK((r == 0 || r == -EIO) && r == s);
+	CHECK(entries == FILES + 2 || r == -EIO);
+	if (verbose)
+		printf("  salvaged: %u files, %u with an inode that was made up; %u entries, %s\n", right, made_up, entries, r < 0 ? "and an error" : "all");
+	simfs_free(sim);
+}
+
+/* What could not be read is tried again after a while. */
+static void comes_back(struct simfs *base, address leaf)
+{
+	struct simfs *sim = simfs_clone(base);
+	unsigned before = 0, spoiled = 0, after = 0;
+	sim->options.read_only = sim->options.salvage = true;
+	REQUIRE(simfs_open(sim) == 0);
+	spoil_unit(sim, leaf);
+	fs_readdir(sim->fs, dir, 0, false, count_entry, &before);
+	spoil_unit(sim, leaf);
+	fs_readdir(sim->fs, dir, 0, false, count_entry, &spoiled);
+	simfs_sleep(sim, INT64_C(11000000000));
+	CHECK_EQ(fs_readdir(sim->fs, dir, 0, false, count_entry, &after), 0);
+	CHECK(before < FILES + 2 && spoiled < FILES + 2 && after == FILES + 2);
+	simfs_free(sim);
+}
+
 static void each_leaf(struct simfs *base)
 {
 	static struct needs needs[FILES];
@@ -170,8 +248,11 @@ static void each_leaf(struct simfs *base)
 	}
 	simfs_close(base, true);
 	REQUIRE(count > 8);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		with_leaf_spoiled(base, leaves[i], needs);
+		salvaged(base, leaves[i], needs);
+	}
+	comes_back(base, leaves[1]);
 }
 
 /* ---- 2 ---- */
