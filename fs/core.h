@@ -140,6 +140,7 @@ struct fs {
 	struct touch *touches; size_t touch_count, touch_room;   /* system nodes that the next commit shall move */
 	struct retry retries[MEMBERS_MAX];
 	struct scrub scrub;
+	bool scrub_stepped;              /* the last step was of the scrub; the work thread's */
 	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
 	_Atomic uint64_t speed_bytes;    /* see fs_options */
 	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */

@@ -141,6 +141,7 @@ int scrub_step(struct fs *fs)
 	int r = wait ? commit_now(fs) : commit_open(fs);
 	if (r < 0 || wait)
 		return r < 0 ? r : 1;
+	fs->scrub_stepped = true;
 	r = walk(fs, &s, &position);
 	account(fs, &s, pass, position);
 	return r == 0 ? finish(fs, pass) : r;

@@ -7,8 +7,8 @@ Four members on loop devices, nearly full, in rounds of alternation:
   plain     raid5cryptfs-rebuild keyless: the other members read side by side, XOR, one written, and nothing verified
   add       raid5cryptfs-rebuild add --wait: what is in use, verified, on a mounted array
   replace   raid5cryptfs-rebuild replace --wait: the same, while the old one serves
-  scrub     raid5cryptfs-scrub start --wait: all members read and verified
-  user      a stream read past the kernel's cache, alone and while `add` runs
+  scrub     raid5cryptfs-scrub start --wait: all members read and verified; and with one missing
+  user      a stream read past the kernel's cache, alone, while `add` runs, and while a scrub does
 Rates are of one member's bytes in use (plain: of all of its rows).  Not a test, needs root; only ratios within one run count."""
 import mmap
 import os
@@ -60,12 +60,16 @@ def read_rate(path, stop):
     return total / (time.monotonic() - begin)
 
 
-def read_meanwhile(root):
-    """While a rebuild goes on."""
+def scrubbing(scene, root):
+    return scene.status(root, code=None)["scrub"]["state"] == "running"
+
+
+def read_meanwhile(root, busy):
+    """While something goes on."""
     ended = threading.Event()
 
     def watch():
-        while not healthy(root):
+        while busy():
             time.sleep(0.2)
         ended.set()
 
@@ -81,21 +85,25 @@ def one_round(scene, members, spare, figures):
     root = scene.mountpoint()
     scene.mount(members[:-1])
     used = used_bytes(root)
+    figures["scrub degraded"].append(used / seconds_of("raid5cryptfs-scrub", "start", "--wait", root))
     figures["add"].append(used / seconds_of("raid5cryptfs-rebuild", "add", "--wait", "--force", root, spare))
     figures["scrub"].append(used / seconds_of("raid5cryptfs-scrub", "start", "--wait", root))
     until = time.monotonic() + 3
     figures["user alone"].append(read_rate(root + "/data", lambda: time.monotonic() > until))
+    run("raid5cryptfs-scrub", "start", root)
+    figures["user beside scrub"].append(read_meanwhile(root, lambda: scrubbing(scene, root)))
     figures["replace"].append(used / seconds_of("raid5cryptfs-rebuild", "replace", "--wait", "--force", root, spare, members[-1]))
     run("raid5cryptfs-rebuild", "fail", root, members[-1])
     run("raid5cryptfs-rebuild", "add", "--force", root, spare)
-    figures["user meanwhile"].append(read_meanwhile(root))
+    figures["user beside add"].append(read_meanwhile(root, lambda: not healthy(root)))
     scene.umount()
     rows = MEMBER_BYTES - 9 * MIB - (MEMBER_BYTES >> 6)      # but for label, ring and log
     figures["plain"].append(rows / seconds_of("raid5cryptfs-rebuild", "keyless", "--force", members[-1], *members[:-1]))
 
 
 def measure(rounds):
-    figures = {name: [] for name in ["plain", "add", "replace", "scrub", "user alone", "user meanwhile"]}
+    figures = {name: [] for name in ["plain", "add", "replace", "scrub", "scrub degraded", "user alone", "user beside add",
+                                     "user beside scrub"]}
     with Scene() as scene:
         members = [scene.loop(scene.image(MEMBER_BYTES)) for _ in range(MEMBERS)]
         spare = scene.loop(scene.image(MEMBER_BYTES))
@@ -114,9 +122,10 @@ def main():
     median = {name: statistics.median(rates) for name, rates in figures.items()}
     for name, rates in figures.items():
         print(f"{name:16} {median[name] / MIB:8.0f} MiB/s  ({min(rates) / MIB:.0f} to {max(rates) / MIB:.0f})")
-    for name in ["add", "replace", "scrub"]:
+    for name in ["add", "replace", "scrub", "scrub degraded"]:
         print(f"{name} / plain: {median[name] / median['plain']:.2f}")
-    print(f"user meanwhile / alone: {median['user meanwhile'] / median['user alone']:.2f}")
+    for name in ["user beside add", "user beside scrub"]:
+        print(f"{name} / alone: {median[name] / median['user alone']:.2f}")
 
 
 if __name__ == "__main__":
