@@ -150,16 +150,19 @@ static bool goes(const struct extent *extent, uint64_t from, uint64_t to, uint64
 	return *ret_from > 0 || *ret_to < extent->blocks;
 }
 
-/* What is left of the extent gets items of its own. */
-static int prepare_left(struct fs *fs, const struct extent *extent, uint64_t from, uint64_t to)
+/* The extent's item, and those that what is left of it gets. */
+static int prepare_extent(struct fs *fs, const struct extent *extent, uint64_t from, uint64_t to)
 {
-	uint64_t at[EXTENT_LEFT_MAX];
+	uint64_t at[EXTENT_LEFT_MAX], first, end;
 	struct key key = extent->item.key;
-	int r = 0;
+	unsigned count = 0;
 
-	if (extent->kind == EXTENT_DIRTY)
-		return data_unclean(fs, key.object, extent->block, "a record crosses a unit");
-	unsigned count = extent_left_at(extent->item.value, from, to, at);
+	if (goes(extent, from, to, &first, &end)) {
+		if (extent->kind == EXTENT_DIRTY)
+			return data_unclean(fs, key.object, extent->block, "a record crosses a unit");
+		count = extent_left_at(extent->item.value, first, end, at);
+	}
+	int r = tree_prepare(fs, fs_file_tree(fs), &key);        /* the item may lie elsewhere from here on */
 	for (unsigned i = 0; i < count && r == 0; i++) {
 		key.offset = extent->block + at[i];
 		r = tree_prepare(fs, fs_file_tree(fs), &key);
@@ -174,13 +177,8 @@ int data_prepare_range(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to)
 	struct extent extent;
 
 	int r = tree_prepare(fs, fs_file_tree(fs), &key);
-	while (r == 0 && (r = extent_walk_next(fs, &walk, &extent)) == 0) {
-		uint64_t first, end;
-		key.offset = extent.block;
-		r = tree_prepare(fs, fs_file_tree(fs), &key);
-		if (r == 0 && goes(&extent, from, to, &first, &end))
-			r = prepare_left(fs, &extent, first, end);
-	}
+	while (r == 0 && (r = extent_walk_next(fs, &walk, &extent)) == 0)
+		r = prepare_extent(fs, &extent, from, to);
 	return r == -ENOENT ? 0 : r;
 }
 
