@@ -408,7 +408,7 @@ int main(int argc, char **argv)
 {
 	unsigned stride = argc == 3 && !strcmp(argv[1], "--cuts") ? (unsigned)atoi(argv[2]) : STRIDE;
 	cuts(SERVING, stride);
-	cuts(SPARE, stride);
+	cuts(SPARE, 4 * stride);	/* but for its beginning the same as ADDING */
 	cuts(ADDING, stride);
 	failing_meanwhile();
 	bad_sectors();
