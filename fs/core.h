@@ -165,6 +165,7 @@ struct fs {
 	struct root_body root_body;      /* of the newest root, as written */
 	uint64_t root_generation;        /* of the newest root written or chosen */
 
+	_Atomic bool names_salvaged;     /* names_salvage has begun */
 	bool system_lost;                /* the system tree cannot be read: nothing is allocated before repair_space makes it anew */
 	bool older;                      /* the trees are an older root's (fs_options.root_generation); below: what the newest one names */
 	struct root_body newest_body;

@@ -139,7 +139,7 @@ struct fs_dirent {
 	struct fs_attr attr;             /* only with attributes */
 };
 /* Calls `emit` for each entry after `cookie` (0: from the start, beginning with "." and "..") until it returns false or
- * the end (with `salvage`: all entries that can be read, and then -EIO if there are others).  Cookies are stable and fit 63 bits.
+ * the end (with `salvage`: all entries that can be read or found again, and then -EIO if there may be others).  Cookies are stable and fit 63 bits.
  * `emit` is called without locks and may call fs_ref. */
 int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, bool (*emit)(void *ctx, const struct fs_dirent *entry), void *ctx);
 

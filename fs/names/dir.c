@@ -264,7 +264,10 @@ int fs_lookup(struct fs *fs, uint64_t dir, const char *name, struct fs_attr *ret
 	if (r == 0)
 		inode_attr(fs, &inode, ret_attr);
 	op_end(&op);
-	return r;
+	if (r != -EIO || !fs->options.salvage || atomic_load(&fs->names_salvaged))
+		return r;
+	r = names_salvage(fs);
+	return r < 0 ? r : fs_lookup(fs, dir, name, ret_attr);
 }
 
 /* ---- Listing ---- */
@@ -372,6 +375,22 @@ static int batch_fill(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_at
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Before a listing: looks for what cannot be read of it. */
+static int salvage_entries(struct fs *fs, uint64_t dir)
+{
+	struct key from = key_make(dir, ITEM_DIRENT, 0), to = key_make(dir, ITEM_DIRENT, WINDOW_OFFSET_MAX);
+	struct op op;
+
+	int r = op_begin(fs, &op, OP_READ, 0);
+	if (r < 0)
+		return r;
+	do
+		r = tree_unknown(fs, fs_file_tree(fs), &from, &to);
+	while (op_retry(&op, &r));
+	op_end(&op);
+	return r == 1 ? names_salvage(fs) : r;
+}
+
 int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, bool (*emit)(void *ctx, const struct fs_dirent *entry), void *ctx)
 {
 	struct batch batch;
@@ -379,6 +398,11 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 
 	if (cookie == 0)
 		inode_accessed(fs, dir);
+	if (cookie == 0 && fs->options.salvage) {
+		int r = salvage_entries(fs, dir);
+		if (r < 0)
+			return r;
+	}
 	do {
 		int r = op_begin(fs, &op, OP_READ, 0);
 		if (r < 0)

@@ -43,4 +43,7 @@ int entry_put(struct fs *fs, const struct entry *entry);
 /* Deletes the link, and the dirent too unless it has been replaced. */
 int entry_delete(struct fs *fs, const struct entry *entry, bool dirent_too);
 
+/* names_salvage.c: in a salvage mount, finds entries that cannot be read by what they name, once; no lock held. */
+int names_salvage(struct fs *fs);
+
 #endif
