@@ -113,6 +113,8 @@ struct fs {
 	struct tree file, system;
 	struct cache cache;
 	struct tree_miss miss;           /* set by the function that returned TREE_MISS, read by op_retry */
+	struct tree_miss unread;         /* the last one that could not be read … */
+	bool has_unread;                 /* … since this was set to false */
 	struct txn *open;                /* operations join this one */
 	struct txn *committing;          /* or NULL */
 	struct log *log;
@@ -209,6 +211,9 @@ void commit_release(struct fs *fs);      /* lock held: lets blocks be reused who
 /* open.c: array and keys, with no tree loaded.  As fs_open; to be ended with fs_delete. */
 int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
 	struct fs **ret_fs, struct fail *fail);
+/* open_damage.c: replays the intent log when the trees are loaded; says why they cannot be (`rootless`: the file tree's root node). */
+int open_replay(struct fs *fs, struct fail *fail);
+void open_fail_load(struct fs *fs, int r, bool rootless, struct fail *fail);
 /* open.c: the parts that mkfs shares. */
 int fs_new(struct array *array, struct keys *keys, const struct fs_options *options, struct fs **ret_fs);
 void fs_delete(struct fs *fs);

@@ -23,7 +23,7 @@ struct fs_options {
 	bool read_only;
 	bool no_replay;                  /* with read_only: the trees as the newest root has them, without the intent log (for checks) */
 	bool salvage;                    /* with read_only: go on where parts of the trees cannot be read */
-	bool repair;                     /* for fs_check_run with repair: likewise, and nothing is done by itself */
+	bool repair;                     /* for fs_check_run with repair: likewise, and nothing is done by itself, no replay either */
 	uint64_t root_generation;        /* open with this older root, not the newest (fs_revert); 0: the newest */
 	uint64_t node_cache_bytes;       /* 0: 64 MiB */
 	uint64_t dirty_bytes;            /* most dirty data held before writers wait; 0: 64 MiB */

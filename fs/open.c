@@ -394,40 +394,11 @@ static int load(struct fs *fs, bool *ret_rootless)
 	return r;
 }
 
-static int replay(struct fs *fs, struct fail *fail)
-{
-	bool damaged = false;
-	if (fs->older || (fs->system_lost && !fs->options.read_only))
-		return 0;                /* not its log; or repair_space comes first */
-	int r = log_replay(fs, &damaged);
-	if (r < 0 && fs->options.salvage && fs->read_only) {
-		event_report(&fs->options.events, EVENT_WARNING, -1,
-			"The intent log could not be replayed (%s): what was synced last may be missing.", strerror(-r));
-		return 0;
-	}
-	if (r < 0)
-		return fail_set(fail, -r, FAIL_DAMAGED, "the intent log of array \"%s\" could not be replayed (%s); "
-			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
-			array_label(fs->array)->name, strerror(-r));
-	if (damaged && fs->options.repair && !fs->read_only) {
-		event_report(&fs->options.events, EVENT_WARNING, -1, "A record of the intent log cannot be read from any member, though it was "
-			"synced: what came after it is lost.");
-		return commit_run(fs);
-	}
-	if (damaged) {
-		event_report(&fs->options.events, EVENT_READ_ONLY, -1, "The intent log cannot be read to its end from the members that are there: "
-			"what was synced last may be missing. The filesystem is read-only. Give all members that there are; "
-			"if it stays so, copy what you need and run fsck.raid5cryptfs.");
-		fs->read_only = true;
-	}
-	return 0;
-}
-
 /* A member that was made again without a key has no log records: the array has its redundancy back once they are not needed any
  * more, and only then may its label say that it is like the others (doc/membership.md, K3). */
 static int settle_keyless(struct fs *fs, struct fail *fail)
 {
-	if (!array_keyless(fs->array) || fs->read_only)
+	if (!array_keyless(fs->array) || fs->read_only || fs->log->waits)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
 	txn_mark_dirty(fs);
@@ -473,19 +444,6 @@ int fs_open_bare(struct probe *probe, const struct secret *secret, bool allow_no
 	return 0;
 }
 
-static void fail_load(struct fs *fs, int r, bool rootless, struct fail *fail)
-{
-	const char *name = array_label(fs->array)->name;
-	if (rootless)
-		fail_set(fail, -r, FAIL_DAMAGED, "the root node of the file tree of array \"%s\" cannot be read (%s); give all members that there "
-			"are; if they are, only an older state can be had: fsck.raid5cryptfs --list-roots lists those that there are, and "
-			"fsck.raid5cryptfs --root GEN goes back to one", name, strerror(-r));
-	else
-		fail_set(fail, -r, FAIL_DAMAGED, "the newest root of array \"%s\" was found, but its trees cannot be read (%s); "
-			"give all members that there are; if they are, run fsck.raid5cryptfs, or mount with -o ro,salvage to copy what can be read",
-			name, strerror(-r));
-}
-
 int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, const struct fs_options *options,
 	struct fs **ret_fs, struct fail *fail)
 {
@@ -496,11 +454,11 @@ int fs_open(struct probe *probe, const struct secret *secret, bool allow_none, c
 		return r;
 	r = load(fs, &rootless);
 	if (r < 0) {
-		fail_load(fs, r, rootless, fail);
+		open_fail_load(fs, r, rootless, fail);
 		fs_delete(fs);
 		return r;
 	}
-	r = replay(fs, fail);
+	r = open_replay(fs, fail);
 	if (r == 0)
 		r = settle_keyless(fs, fail);
 	if (r < 0) {

@@ -147,6 +147,10 @@ static int load_missing(struct fs *fs)
 	int r = store_read_node(fs, &miss.pointer, miss.tree, miss.level, image);
 	store_unpin(fs, &pin);
 	pthread_mutex_lock(&fs->lock);
+	if (r < 0) {
+		fs->unread = miss;
+		fs->has_unread = true;
+	}
 	if (r < 0 && r != -ENOMEM && fs->options.salvage && fs->read_only && miss.tree == TREE_FILE) {
 		image_init(image, miss.tree, miss.level);
 		node->hollow = true;

@@ -1,5 +1,6 @@
 /* The check: everything that the newest durable root leads to is read, and what is said twice is compared.
  *
+ *  0. The intent log that waits behind the root is read (check_log.c).
  *  1. Both trees are walked once as they are on the disk (check_tree.c), each node verified by its pointer.
  *  2. Items of the file tree come object by object; an object's items are compared with its inode, what it says of others is summed
  *     up (check_object.c). Where the sums of entries and links differ, each name is looked up (check_names.c).
@@ -11,7 +12,6 @@
  * records; and what is wrong, in texts and lists. No commit can happen meanwhile (commit_lock is held), and a pin keeps rows
  * from being reused. */
 #include "fs/fsck/checkimpl.h"
-#include "fs/log/log.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -234,22 +234,6 @@ int check_begin(struct check *c, struct fs *fs, const struct fs_check_options *o
 	env_random(fs->env, c->key, sizeof c->key);
 	c->buffer = malloc((size_t)CHECK_READ_RECORDS * UNIT_BYTES);
 	return c->buffer ? check_space_begin(c) : -ENOMEM;
-}
-
-/* What has been replayed is no longer there to be checked. */
-static void check_log(struct check *c)
-{
-	uint64_t records = 0;
-	bool damaged = false;
-	if (!c->fs->options.no_replay || c->fs->older)
-		return;
-	c->error = log_verify(c->fs, &c->body, &records, &damaged);
-	if (damaged)
-		check_say(c, "The intent log cannot be read to its end: after %llu records, what was synced last may be missing.",
-			(unsigned long long)records);
-	else if (records)
-		check_note(c, CHECK_INFO, "The intent log holds %llu records, which the next mount replays; they are not part of this check.",
-			(unsigned long long)records);
 }
 
 int check_all(struct check *c)

@@ -146,6 +146,8 @@ const char *check_path(struct fs *fs, uint64_t ino, char *ret_text);
 /* Looks an item up, with its value copied (at most `room_bytes`). -ENOENT, or what reading failed with. */
 int check_lookup(struct fs *fs, struct tree *tree, const struct key *key, void *ret_value, unsigned room_bytes, unsigned *ret_bytes);
 
+/* check_log.c: the intent log that is still to be replayed. */
+void check_log(struct check *c);
 /* check_object.c */
 void check_file_item(struct check *c, const struct item *item);
 void check_objects_end(struct check *c);
@@ -180,6 +182,8 @@ int repair_round(struct check *c);
 /* repair_space.c: makes the system tree anew from what the file tree reaches, and commits it. */
 int repair_space(struct check *c);
 
+/* check_log.c: replays the intent log that waits, and commits. Nodes that cannot be read are cut out before. */
+int repair_log(struct check *c);
 /* repair_object.c: makes an object's items agree with each other. */
 int repair_object(struct check *c, uint64_t ino);
 /* Of one without an inode: its names are looked at afterwards. */

@@ -2,12 +2,14 @@
  *
  * A round's order matters.  Space comes first, since nothing may be written as long as blocks in use may be marked free: the
  * system tree is made anew from whatever the file tree reaches, right or wrong (repair_space.c).  Then nodes that lead to
- * nothing are cut out of the file tree, then objects and names are made to agree with each other.  What a repair frees or loses
- * the next round's check finds as wrong space, or as names without inode.
+ * nothing are cut out of the file tree, and in the same commit the intent log is replayed, which opening for repair has left
+ * (repair_log): so everything that it has finds a place.  Then objects and names are made to agree with each other.  What a
+ * repair frees or loses the next round's check finds as wrong space, or as names without inode.
  *
  * Every step is an operation, and every round ends with a commit: so a cut leaves an older root or a newer one, never less than
  * there was. Nothing is written when the check finds nothing. */
 #include "fs/fsck/checkimpl.h"
+#include "fs/log/log.h"
 #include "fs/upkeep/mend.h"
 
 #include <errno.h>
@@ -137,8 +139,10 @@ int repair_round(struct check *c)
 		r = repair_space(c);
 		if (r == 0)
 			repair_say(c, "The record of used and free space was made anew from the files.");
-		if (lost)
-			return r;        /* the log was replayed: what is known of the files is out of date */
+	}
+	if (r == 0 && c->fs->log->waits) {
+		r = cut_all(c);
+		return r == 0 ? repair_log(c) : r;
 	}
 	if (r == 0 && c->cut_count > 0) {
 		r = cut_all(c);          /* what names lead to is only certain when every node can be read */
@@ -207,6 +211,11 @@ static void tell_left(struct check *c)
 		check_note(c, CHECK_LOST, "%s", c->texts[i]);
 }
 
+static bool wants_round(const struct check *c, uint64_t findings_before)
+{
+	return c->fs->log->waits || (c->findings > 0 && c->findings != findings_before);
+}
+
 int fs_check_run(struct fs *fs, const struct fs_check_options *options, struct fs_check_result *ret_result)
 {
 	struct fs_check_result result = { 0 };
@@ -216,10 +225,8 @@ int fs_check_run(struct fs *fs, const struct fs_check_options *options, struct f
 	uint64_t healed = healed_blocks(fs), before = UINT64_MAX;
 	int r = check_once(&c, fs, options, false, &result);
 	result.found = result.left;
-	if (!options->repair)
-		before = c.findings;     /* no round */
-	for (unsigned round = 0; r == 0 && c.findings > 0 && c.findings != before && round < ROUNDS_MAX; round++) {
-		before = fs->system_lost || c.cut_count > 0 ? UINT64_MAX : c.findings;
+	for (unsigned round = 0; r == 0 && options->repair && wants_round(&c, before) && round < ROUNDS_MAX; round++) {
+		before = fs->system_lost || fs->log->waits || c.cut_count > 0 ? UINT64_MAX : c.findings;
 		r = repair_round(&c);
 		check_free(&c);
 		settle(fs);

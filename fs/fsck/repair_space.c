@@ -10,7 +10,6 @@
  * The new system tree is held in memory until it is written. */
 #include "fs/fsck/checkimpl.h"
 #include "fs/fsck/repair.h"
-#include "fs/log/log.h"
 #include "fs/space/rowitem.h"
 #include "fs/tree/store.h"
 
@@ -340,41 +339,15 @@ static int begin(struct fs *fs)
 	return r;
 }
 
-/* The root goes on naming the log that is to be replayed. */
-static int name_log(struct fs *fs)
+/* The root goes on naming a log that waits: it is replayed when there is a place to write to. */
+static int commit_new(struct fs *fs)
 {
-	struct log_chain chain;
-	int r = log_chain_begin(fs, &fs->root_body, &chain);
-	if (r < 0)
-		return r;
-	fs->log->next = chain.next;
-	fs->log->at_bytes = chain.at_bytes;
-	fs->log->replaying = true;
-	log_chain_end(&chain);
-	return 0;
-}
-
-/* A log that was left is replayed only when there is a place to write to. */
-static int commit_new(struct check *c)
-{
-	struct fs *fs = c->fs;
-	bool replay = fs->system_lost && fs->log->found, damaged = false;
 	pthread_mutex_lock(&fs->lock);
 	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
-	int r = replay ? name_log(fs) : 0;
+	int r = commit_run(fs);
 	if (r == 0)
-		r = commit_run(fs);
-	fs->log->replaying = false;
-	if (r < 0)
-		return r;
-	fs->system_lost = false;
-	if (replay)
-		r = log_replay(fs, &damaged);
-	if (r == 0 && damaged) {
-		check_note(c, CHECK_LOST, "A record of the intent log cannot be read: changes that were synced last are lost.");
-		r = commit_run(fs);
-	}
+		fs->system_lost = false;
 	return r;
 }
 
@@ -392,7 +365,7 @@ int repair_space(struct check *c)
 		r = free_old(&b);
 	if (r == 0) {
 		array_doubt_rows(fs->array, fs->durable);
-		r = commit_new(c);
+		r = commit_new(fs);
 	}
 	if (r < 0) {
 		pthread_mutex_lock(&fs->lock);

@@ -383,7 +383,7 @@ void log_name(struct fs *fs, struct root_body *body)
 	struct log *log = fs->log;
 	while (log->in_flight)
 		pthread_cond_wait(&log->changed, &fs->lock);
-	if (!log->own && !log->replaying) {
+	if (!log->own && !log->waits) {
 		struct mount_id mount = array_mount(fs->array);
 		log->next = (struct log_position){ .sequence = 1 };
 		memcpy(log->next.mount, mount.b, sizeof log->next.mount);
@@ -391,15 +391,34 @@ void log_name(struct fs *fs, struct root_body *body)
 	memcpy(body->log_mount, log->next.mount, sizeof body->log_mount);
 	memcpy(body->log_tag, log->next.tag, sizeof body->log_tag);
 	body->log_sequence = le64_put(log->next.sequence);
-	body->log_offset_bytes = le64_put(log->replaying ? log->at_bytes : 0);
+	body->log_offset_bytes = le64_put(log->waits ? log->at_bytes : 0);
 }
 
 void log_retire(struct fs *fs)
 {
 	struct log *log = fs->log;
-	if (log->replaying)
+	if (log->waits)
 		return;
 	log->own = true;
 	log->found = log->failed = log->has_mirrors = false;
 	log->at_bytes = 0;
+}
+
+void log_clear_start(struct fs *fs)
+{
+	struct iobuf *zeros cleanup(iobuf_unrefp) = iobuf_new(BLOCK_BYTES);
+	uint8_t block[BLOCK_BYTES];
+	unsigned mirrors[LOG_MIRRORS];
+	if (!zeros)
+		return;
+	memset(zeros->data, 0, BLOCK_BYTES);
+	for (unsigned turn = 0; turn < array_member_count(fs->array); turn++) {
+		bool readable = true;
+		if (array_log_mirrors(fs->array, turn, mirrors) < 0)
+			return;
+		for (unsigned i = 0; i < LOG_MIRRORS; i++)
+			readable &= array_log_read(fs->array, mirrors[i], 0, block, BLOCK_BYTES) == 0;
+		if (!readable)           /* what fails is told, and drops the member */
+			array_log_write(fs->array, mirrors, 0, zeros, BLOCK_BYTES);
+	}
 }

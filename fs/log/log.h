@@ -36,9 +36,10 @@ struct log {
 	bool in_flight;                  /* a record was made, and is not durable yet */
 	bool own;                        /* L5: this mount may write records */
 	bool found;                      /* at open there was something to replay */
-	bool replaying;
+	bool waits;                      /* it still is to be replayed, or being so: roots go on naming it */
+	bool replaying;                  /* what changes is the replay's */
 	bool failed;                     /* a record could not be written: only commits, until the next has succeeded */
-	struct log_position next;        /* of the next record; while replaying: of the next to be applied */
+	struct log_position next;        /* of the next record; while `waits`: of the next to be applied */
 	uint64_t flushed;                /* sequence of the last durable record */
 	uint64_t at_bytes;               /* where the next record goes */
 	bool has_mirrors;
@@ -63,6 +64,9 @@ void log_opened(struct fs *fs);
 void log_name(struct fs *fs, struct root_body *body);
 /* The commit's root is durable (L2). Lock held. */
 void log_retire(struct fs *fs);
+/* For repair, when the rings hold nothing that is needed: writes over blocks that cannot be read where the next record goes. Else no mount
+ * could tell whether there is one. */
+void log_clear_start(struct fs *fs);
 
 /* log_read.c: the records behind the chosen root, verified, from whichever members have them. */
 struct log_chain {
@@ -81,15 +85,32 @@ struct log_chain {
 int log_chain_begin(struct fs *fs, const struct root_body *body, struct log_chain *ret_chain);
 /* 1: the next record is in `record`; 0: there is none; -ENOMEM: that cannot be told. */
 int log_chain_next(struct log_chain *chain);
+/* Behind what is damaged: goes on with the first record that is genuine and later, which must not be applied, since it builds on those
+ * that are missing. 1 or 0. */
+int log_chain_skip(struct log_chain *chain);
 void log_chain_end(struct log_chain *chain);
-
-/* Reads the whole log behind that root: how many records it has, and whether it is damaged or a record makes no sense. 0 or -ENOMEM. */
-int log_verify(struct fs *fs, const struct root_body *body, uint64_t *ret_records, bool *ret_damaged);
 
 /* log_replay.c.  At open: is there anything behind the chosen root? Reads no tree. */
 int log_find(struct fs *fs);
-/* Applies all records to the trees in memory, then, unless read-only, commits.  *ret_damaged: not all that was once durable could be
- * read; what was found before is applied, and nothing is committed. */
-int log_replay(struct fs *fs, bool *ret_damaged);
+
+/* How far a replay goes. */
+enum log_effort {
+	LOG_ALL,                         /* it ends where anything cannot be applied, and commits only what has its end */
+	LOG_SALVAGE,                     /* read-only: leaves out what lies in nodes that cannot be read */
+	LOG_REPAIR,                      /* leaves out what has lost what it belongs to, and gives up what is damaged */
+};
+struct log_replayed {
+	uint64_t records;                /* that were applied */
+	bool damaged;                    /* not all that was once durable could be read: only what was found before is applied */
+	uint64_t skipped;                /* pieces of data that were left out; each was told */
+	bool has_unread;                 /* a node could not be read: that one, the last */
+	struct tree_miss unread;
+	uint64_t object;                 /* when it failed: of what was to be applied */
+	/* Set by the caller, or NULL: blocks of the object that are left out. */
+	void (*on_skip)(void *ctx, uint64_t object, uint64_t block, uint64_t blocks);
+	void *ctx;
+};
+/* Applies all records to the trees in memory, then, unless read-only, commits (LOG_ALL: not if it is damaged). */
+int log_replay(struct fs *fs, enum log_effort effort, struct log_replayed *replayed);
 
 #endif

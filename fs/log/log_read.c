@@ -154,29 +154,37 @@ int log_chain_next(struct log_chain *c)
 	return c->short_of_memory ? -ENOMEM : 0;
 }
 
-static bool makes_sense(const uint8_t *record)
+/* The sequence of the member's first genuine record behind the one looked for, or UINT64_MAX. */
+static uint64_t later_on(struct log_chain *c, unsigned member, uint64_t *ret_at_bytes)
 {
-	const struct log_header *header = (const struct log_header *)record;
-	struct log_reader reader;
-	struct log_item entry;
-	int more = log_read_begin(record + sizeof *header, le32_get(header->length_bytes) - sizeof *header, &reader) < 0 ? -EUCLEAN : 1;
-	while (more == 1)
-		more = log_read_next(&reader, &entry);
-	return more == 0;
+	uint64_t ring_bytes = array_log_bytes(c->fs->array);
+	struct log_header header;
+	for (uint64_t at = c->at_bytes; at < ring_bytes; at += BLOCK_BYTES)
+		if (header_at(c, member, at, &header) && le64_get(header.sequence) > c->next.sequence && open_at(c, member, at, &header)) {
+			*ret_at_bytes = at;
+			return le64_get(header.sequence);
+		}
+	return UINT64_MAX;
 }
 
-int log_verify(struct fs *fs, const struct root_body *body, uint64_t *ret_records, bool *ret_damaged)
+int log_chain_skip(struct log_chain *c)
 {
-	struct log_chain chain;
-	uint64_t records = 0;
-	bool damaged = false;
-	int r = log_chain_begin(fs, body, &chain);
-	if (r < 0)
-		return r;
-	for (; log_chain_next(&chain) == 1; records++)
-		damaged |= !makes_sense(chain.record);
-	*ret_records = records;
-	*ret_damaged = damaged || chain.damaged;
-	log_chain_end(&chain);
-	return 0;
+	uint64_t first = UINT64_MAX, at_bytes = 0, at;
+	unsigned member = 0;
+	c->window_room_bytes = WINDOW_FIRST_BYTES;       /* a bad sector is met again with each window that has it */
+	for (unsigned i = 0; i < array_member_count(c->fs->array); i++) {
+		uint64_t sequence = later_on(c, i, &at);
+		if (sequence >= first)
+			continue;
+		first = sequence;
+		at_bytes = at;
+		member = i;
+	}
+	struct log_header header;
+	if (first == UINT64_MAX || !header_at(c, member, at_bytes, &header) || !open_at(c, member, at_bytes, &header))
+		return 0;
+	c->next.sequence = first + 1;
+	memcpy(c->next.tag, header.tag, sizeof c->next.tag);
+	c->at_bytes = at_bytes + le32_get(header.length_bytes);
+	return 1;
 }

@@ -120,3 +120,14 @@ int log_read_next(struct log_reader *reader, struct log_item *ret_item)
 	*ret_item = item;
 	return 1;
 }
+
+bool log_record_valid(const uint8_t *record)
+{
+	const struct log_header *header = (const struct log_header *)record;
+	struct log_reader reader;
+	struct log_item entry;
+	int more = log_read_begin(record + sizeof *header, le32_get(header->length_bytes) - sizeof *header, &reader) < 0 ? -EUCLEAN : 1;
+	while (more == 1)
+		more = log_read_next(&reader, &entry);
+	return more == 0;
+}

@@ -24,6 +24,9 @@ void log_end(struct log_writer *writer, const struct log_place *place, uint64_t 
 /* Could this be the header of a record, no longer than room_bytes? Nothing is authenticated by that. */
 bool log_header_valid(const struct log_header *header, size_t room_bytes);
 
+/* Does an opened record make sense to its end? */
+bool log_record_valid(const uint8_t *record);
+
 /* Reads an opened body. */
 struct log_item {
 	enum log_kind kind;

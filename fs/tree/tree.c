@@ -188,6 +188,13 @@ int tree_unknown(struct fs *fs, struct tree *tree, const struct key *from, const
 	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
+int tree_hollow(struct fs *fs, struct tree *tree, const struct key *key)
+{
+	struct path path;
+	int r = descend(fs, tree, key, &path);
+	return r < 0 ? r : path.node[path.bottom]->hollow;
+}
+
 int tree_prev(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item)
 {
 	struct path path;

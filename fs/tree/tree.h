@@ -43,6 +43,8 @@ int tree_next_known(struct fs *fs, struct tree *tree, const struct key *from, co
 	bool *ret_unknown);
 /* Is anything between these two keys unknown? 1 or 0. */
 int tree_unknown(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to);
+/* Is the node hollow in which the key lies, or would? 1 or 0. */
+int tree_hollow(struct fs *fs, struct tree *tree, const struct key *key);
 /* The last item with a key ≤ `from` (and ≥ `to` if not NULL): -ENOENT. */
 int tree_prev(struct fs *fs, struct tree *tree, const struct key *from, const struct key *to, struct item *ret_item);
 

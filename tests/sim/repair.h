@@ -15,6 +15,8 @@ extern unsigned repair_named_damaged;    /* notes that the damaged file has data
 extern unsigned repair_named_parity;     /* notes that parity was written anew … */
 extern unsigned repair_named_left;       /* … that it stays wrong */
 
+extern void (*repair_on_note)(enum check_note kind, const char *text);  /* sees all notes; may be NULL */
+
 bool repair_check(bool ok, const char *what, const char *name, const char *file, int line);
 #define CHECK(name, what) repair_check(what, #what, name, __FILE__, __LINE__)
 

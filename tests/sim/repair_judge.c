@@ -11,6 +11,8 @@
 unsigned repair_failed, repair_named_damaged, repair_named_parity, repair_named_left;
 bool repair_verbose;
 
+void (*repair_on_note)(enum check_note kind, const char *text);
+
 static uint64_t others_dir;
 static uint8_t named[OTHERS];            /* by which repairs (bits: the depth) one of the others was said to have lost data */
 
@@ -29,6 +31,8 @@ static void note(void *ctx, enum check_note kind, const char *text)
 	const char *other = strstr(text, "/others/other ");
 	if (kind == CHECK_LOST && other && strstr(text, "a part of its data") && sscanf(other, "/others/other %u", &i) == 1 && i < OTHERS)
 		named[i] |= (uint8_t)(1u << cut_depth);
+	if (repair_on_note)
+		repair_on_note(kind, text);
 	repair_named_parity += kind == CHECK_FIXED && strstr(text, "was written anew");
 	repair_named_left += kind == CHECK_INFO && strstr(text, "stays as it is: not all data of that row can be read.");
 	repair_named_damaged += kind == CHECK_LOST && strstr(text, "\"/d/f\"") && strstr(text, "cannot be read");
