@@ -340,12 +340,10 @@ static int load_space(struct fs *fs)
 	do
 		r = alloc_load(fs);
 	while (op_retry(&op, &r));
-	if (r == 0)
-		do
-			r = scrub_load(fs);
-		while (op_retry(&op, &r));
 	set_cursor(fs, le64_get(body->alloc_cursor));
 	op_end(&op);
+	if (r == 0)
+		r = scrub_load(fs);
 	return r == 0 ? take_pending_rows(fs) : r;
 }
 

@@ -37,7 +37,7 @@ int scrub_step(struct fs *fs);
 
 /* ---- What lasts (scrub_state.c) ---- */
 
-/* Reads what the system tree says of it.  A body. */
+/* Reads what the system tree says of it.  What cannot be read or makes no sense is told, and taken for none: 0, -ENOMEM.  No lock held. */
 int scrub_load(struct fs *fs);
 /* Writes it there if it has changed: the commit's.  A body. */
 int scrub_store(struct fs *fs);

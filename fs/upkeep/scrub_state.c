@@ -25,26 +25,34 @@ static bool under_way(const struct scrub *s) { return s->record.state == SCRUB_R
 
 /* ---- What lasts ---- */
 
-int scrub_load(struct fs *fs)
+/* Body. */
+static int read_item(struct fs *fs, struct scrub_record *ret_record)
 {
-	struct scrub *s = &fs->scrub;
 	struct key key = SCRUB_KEY;
 	struct item item;
 	int r = tree_lookup(fs, &fs->system, &key, &item);
-	if (r == -ENOENT)
-		return 0;
-	if (r < 0)
-		return r;
-	if (scrub_item_decode(&item.key, item.value, item.bytes, &s->record) < 0) {
-		event_report(&fs->options.events, EVENT_WARNING, -1, "What the system tree says of the scrub makes no sense, and is not used. "
-			"Unmount the array and run fsck.raid5cryptfs: more may be wrong.");
-		return 0;
-	}
-	s->safe = s->record.position;
-	s->safe_rows = s->record.now.rows;
-	if (under_way(s) && s->record.speed_bytes && !fs->options.speed_bytes)
-		fs_set_speed(fs, s->record.speed_bytes);
-	return 0;
+	return r < 0 ? r : scrub_item_decode(&item.key, item.value, item.bytes, ret_record);
+}
+
+int scrub_load(struct fs *fs)
+{
+	struct scrub *s = &fs->scrub;
+	struct op op;
+	int r;
+	op_begin(fs, &op, OP_READ, 0);
+	do
+		r = read_item(fs, &s->record);
+	while (op_retry(&op, &r));
+	if (r == 0) {
+		s->safe = s->record.position;
+		s->safe_rows = s->record.now.rows;
+		if (under_way(s) && s->record.speed_bytes && !fs->options.speed_bytes)
+			fs_set_speed(fs, s->record.speed_bytes);
+	} else if (r != -ENOENT && r != -ENOMEM)
+		event_report(&fs->options.events, EVENT_WARNING, -1, "What the system tree says of the scrub %s, and is not used. "
+			"Unmount the array and run fsck.raid5cryptfs: more may be wrong.", r == -EBADMSG ? "makes no sense" : "cannot be read");
+	op_end(&op);
+	return r == -ENOMEM ? r : 0;
 }
 
 int scrub_store(struct fs *fs)
@@ -58,8 +66,10 @@ int scrub_store(struct fs *fs)
 	if (r < 0)
 		return r;
 	struct scrub_record record = s->record;
-	record.position = s->safe;
-	record.now.rows = s->safe_rows;
+	if (under_way(s)) {
+		record.position = s->safe;
+		record.now.rows = s->safe_rows;
+	}
 	scrub_item_encode(&record, &item);
 	r = tree_put(fs, &fs->system, &key, &item, sizeof item);
 	s->changed = r < 0;

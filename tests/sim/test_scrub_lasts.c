@@ -271,6 +271,20 @@ static void at_rest(const struct simfs *base)
 	simfs_free(sim);
 }
 
+/* Somebody else finds something to be mended in the moment in which it ends: what is kept makes sense all the same. */
+static void ends_beside_damage(const struct simfs *base)
+{
+	sim = simfs_clone(base);
+	REQUIRE(simfs_open(sim) == 0 && start() == 0);
+	CHECK_EQ(to_the_end(), 0);
+	sim->fs->scrub.safe = sim->fs->scrub.safe_rows = 0;      /* as scrub_advance then leaves it */
+	sim->fs->scrub.changed = true;
+	REQUIRE(commit_now(sim->fs) == 0 && simfs_remount(sim) == 0);
+	CHECK(status().state == SCRUB_FINISHED && status().now.rows > FILES);
+	CHECK_EQ(fs_check(sim->fs, false, complain, NULL), 0);
+	simfs_free(sim);
+}
+
 /* While it runs it asks for a commit every 10 seconds, and not more often. */
 static void commits(const struct simfs *base)
 {
@@ -451,6 +465,7 @@ int main(void)
 	paused(base);
 	unmounted(base);
 	at_rest(base);
+	ends_beside_damage(base);
 	commits(base);
 	speed(base);
 	waits_for_mending(base);
