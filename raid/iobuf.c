@@ -1,7 +1,8 @@
 /* Buffers come from mmap in sizes of a power of two from 4 KiB to 4 MiB (larger ones exactly, and
- * never kept).  A list of idle buffers for each size is taken from and given to at its front, so that the warmest
- * memory is used first.  An idle buffer is poisoned where AddressSanitizer runs: a use after the
- * last iobuf_unref is found although the memory stays mapped. */
+ * never kept).  Those of 2 MiB and more are made of huge pages where the kernel has them: for I/O past
+ * its cache it must look up each page.  A list of idle buffers for each size is taken from and given to
+ * at its front, so that the warmest memory is used first.  An idle buffer is poisoned where
+ * AddressSanitizer runs: a use after the last iobuf_unref is found although the memory stays mapped. */
 #include "raid/iobuf.h"
 
 #include "base/cleanup.h"
@@ -22,6 +23,7 @@
 #define CLASS_SMALLEST_SHIFT 12
 #define CLASS_LARGEST_SHIFT 22
 #define CLASSES (CLASS_LARGEST_SHIFT - CLASS_SMALLEST_SHIFT + 1)
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
 static struct {
 	pthread_mutex_t lock;
@@ -49,13 +51,33 @@ static struct iobuf *take_idle(int class)
 	return buf;
 }
 
+static void *map_pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Aligned to huge pages, whatever the kernel does by itself; without them if there is no room for that. */
+static void *map_huge(size_t bytes)
+{
+	uint8_t *p = map_pages(bytes + HUGE_PAGE_BYTES);
+	if (!p)
+		return map_pages(bytes);
+	size_t before = (HUGE_PAGE_BYTES - (uintptr_t)p % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+	if (before > 0)
+		munmap(p, before);
+	munmap(p + before + bytes, HUGE_PAGE_BYTES - before);
+	madvise(p + before, bytes, MADV_HUGEPAGE);
+	return p + before;
+}
+
 static struct iobuf *map_new(size_t capacity_bytes)
 {
 	struct iobuf *buf = calloc(1, sizeof(*buf));
 	if (!buf)
 		return NULL;
-	void *p = mmap(NULL, capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED) {
+	void *p = capacity_bytes >= HUGE_PAGE_BYTES ? map_huge(capacity_bytes) : map_pages(capacity_bytes);
+	if (!p) {
 		free(buf);
 		return NULL;
 	}

@@ -12,7 +12,7 @@
 
 #define IOBUF_ALIGN_BYTES 4096u
 /* What all idle buffers together may hold. */
-#define IOBUF_CACHE_BYTES (32u << 20)
+#define IOBUF_CACHE_BYTES (48u << 20)
 
 struct iobuf {
 	uint8_t *data;

@@ -6,7 +6,7 @@
 #include "base/fail.h"
 #include "fs/control.h"
 
-#define REBUILD_POLL_US 300000u
+#define REBUILD_POLL_US 100000u
 
 struct rebuild_request {
 	bool force, wait;

@@ -15,7 +15,7 @@ struct rowrun {
 	struct iobuf *units[MEMBERS_MAX];
 };
 
-/* Reads the columns given (bit by column): those that could be read are in `have`.  At most PARITY_RUN_ROWS rows.  -ENOMEM, -EINVAL.
+/* Reads the columns given (bit by column): those that could be read are in `have`.  -ENOMEM, -EINVAL.
  * rowrun_free in any case. */
 int rowrun_read(struct fs *fs, const struct band *band, uint64_t row, unsigned rows, uint32_t columns, struct rowrun *ret_run);
 void rowrun_free(struct rowrun *run);

@@ -1,15 +1,19 @@
+/* A step gathers stretches of rows, and works on them in lanes: each takes the next one when it is done with one, so that while one waits
+ * for a disk the others go on, and no more are in memory than there are lanes. */
 #include "fs/space/rowitem.h"
 #include "fs/space/rowwalk.h"
 #include "fs/space/unread.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #define STEP_ITEMS 4096u         /* row items looked at in one step */
-#define STEP_ROWS 512u           /* rows worked on in one step, about */
-#define STRETCHES_MAX 8u
-#define STRETCH_MEMORY_BYTES (48u << 20)     /* of all that are worked on at once, a parity run of each column */
+#define STRETCHES_MAX 16u
+#define LANES_MAX 8u
+#define LANE_STRETCHES 2u        /* of each lane in a step, where all rows are in use */
+#define MEMORY_BYTES (48u << 20)             /* of all lanes: a stretch of each column, and one more */
 
-static_assert(STEP_ROWS + STRETCHES_MAX <= ROWWALK_STRETCHES_MAX, "each stretch has a row, and no batch begins after STEP_ROWS");
+static_assert(LANES_MAX * LANE_STRETCHES * PARITY_RUN_ROWS == ROWWALK_RUN_STEP_ROWS, "what the lanes have in a step");
 
 struct stretch {
 	const struct band *band;
@@ -20,7 +24,10 @@ struct stretch {
 
 struct step {
 	const struct rowwalk *walk;
-	unsigned count, limit;
+	unsigned stretch_rows, rows_max; /* of one stretch, of the step */
+	unsigned rows;                   /* of the step so far */
+	unsigned count;
+	_Atomic unsigned next;
 	struct stretch stretches[STRETCHES_MAX];
 };
 
@@ -57,18 +64,18 @@ static int next_item(struct fs *fs, struct cursor *cursor, struct cursor *ret_at
 	return 1;
 }
 
-static unsigned to_run_end(uint64_t row) { return PARITY_RUN_ROWS - (unsigned)(row % PARITY_RUN_ROWS); }
-
-/* Adds rows, in pieces that end with their parity run: false if there is no room for all, and then none is added. */
+/* Adds rows, in pieces that end where the row is a multiple of stretch_rows: false if there is no room for all, and then none is added. */
 static bool add_rows(struct step *s, const struct band *b, uint64_t row, unsigned count)
 {
-	unsigned before = s->count, before_rows = before ? s->stretches[before - 1].count : 0;
+	unsigned before = s->count, before_rows = before ? s->stretches[before - 1].count : 0, rows = s->rows + count;
+	if (s->rows > 0 && rows > s->rows_max)
+		return false;
 	while (count > 0) {
 		struct stretch *last = s->count ? &s->stretches[s->count - 1] : NULL;
-		unsigned n = count < to_run_end(row) ? count : to_run_end(row);
-		if (last && last->band == b && last->row + last->count == row && row % PARITY_RUN_ROWS)
+		unsigned to_end = s->stretch_rows - (unsigned)(row % s->stretch_rows), n = count < to_end ? count : to_end;
+		if (last && last->band == b && last->row + last->count == row && row % s->stretch_rows)
 			last->count += n;
-		else if (s->count < s->limit)
+		else if (s->count < STRETCHES_MAX)
 			s->stretches[s->count++] = (struct stretch){ .band = b, .row = row, .count = n };
 		else {
 			s->count = before;
@@ -79,20 +86,37 @@ static bool add_rows(struct step *s, const struct band *b, uint64_t row, unsigne
 		row += n;
 		count -= n;
 	}
+	s->rows = rows;
 	return true;
 }
 
-static void work_one(void *ctx, unsigned i)
+static void run_lane(void *ctx, unsigned lane)
 {
 	struct step *s = ctx;
-	struct stretch *x = &s->stretches[i];
-	x->result = s->walk->work(s->walk->ctx, x->band, x->row, x->count);
+	(void)lane;
+	for (unsigned i; (i = atomic_fetch_add(&s->next, 1)) < s->count; ) {
+		struct stretch *x = &s->stretches[i];
+		x->result = s->walk->work(s->walk->ctx, x->band, x->row, x->count);
+	}
 }
 
-static unsigned stretches_at_once(const struct fs *fs)
+/* Long stretches cost less for each row, unless the rows are so wide that there would be one at a time. With a limit of speed a step is
+ * what may be done in a second, or the shortest run. */
+static unsigned plan(const struct fs *fs, const struct rowwalk *walk, struct step *ret_step)
 {
-	unsigned widest = fs->alloc.widest_row_blocks / UNIT_BLOCKS + 2, n = STRETCH_MEMORY_BYTES / (widest * PARITY_RUN_ROWS * UNIT_BYTES);
-	return n < 1 ? 1 : n > STRETCHES_MAX ? STRETCHES_MAX : n;
+	unsigned columns = fs->alloc.widest_row_blocks / UNIT_BLOCKS + 2, rows = walk->by_run ? PARITY_RUN_ROWS : ROWWALK_STRETCH_ROWS;
+	unsigned lanes = MEMORY_BYTES / (columns * rows * UNIT_BYTES);
+	if (lanes < 2) {
+		rows = PARITY_RUN_ROWS;
+		lanes = MEMORY_BYTES / (columns * rows * UNIT_BYTES);
+	}
+	unsigned most = fs->simple ? 1 : fs->options.threads < LANES_MAX ? fs->options.threads + 1 : LANES_MAX;
+	lanes = lanes < 1 ? 1 : lanes > most ? most : lanes;
+	uint64_t speed_rows = atomic_load(&fs->speed_bytes) / UNIT_BYTES;
+	*ret_step = (struct step){ .walk = walk, .stretch_rows = rows, .rows_max = lanes * LANE_STRETCHES * rows };
+	if (speed_rows > 0 && speed_rows < ret_step->rows_max)
+		ret_step->rows_max = speed_rows > PARITY_RUN_ROWS ? (unsigned)speed_rows : PARITY_RUN_ROWS;
+	return lanes;
 }
 
 /* Behind all keys that lie below the node.  False: there is nothing. */
@@ -164,25 +188,25 @@ static address position_of(const struct fs *fs, const struct cursor *cursor)
 int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
 {
 	struct cursor cursor = cursor_of(fs, *position);
-	unsigned items = STEP_ITEMS, rows = 0;
-	while (items > 0 && rows < STEP_ROWS) {
-		struct step s = { .walk = walk, .limit = stretches_at_once(fs) };
+	struct step s;
+	unsigned items = STEP_ITEMS, lanes = plan(fs, walk, &s);
+	do {
+		s.count = s.next = 0;
 		int more = gather(fs, &s, &cursor, &items);
 		if (more < 0)
 			return more;
-		pool_run(fs->pool, s.count, work_one, &s);
+		pool_run(fs->pool, lanes < s.count ? lanes : s.count, run_lane, &s);
 		for (unsigned i = 0; i < s.count; i++) {
 			if (s.stretches[i].result < 0) {
 				*position = band_row_address(s.stretches[i].band, s.stretches[i].row);
 				return s.stretches[i].result;
 			}
-			rows += s.stretches[i].count;
 			fs->walked_bytes += (uint64_t)s.stretches[i].count * UNIT_BYTES;
 		}
 		*position = position_of(fs, &cursor);
 		if (more == 0)
 			return 0;
-	}
+	} while (items > 0 && s.rows + PARITY_RUN_ROWS <= s.rows_max);
 	return 1;
 }
 

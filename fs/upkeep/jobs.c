@@ -3,7 +3,9 @@
  * All live rows of the jobs' bands, in the order of addresses:
  *
  *  1. From a source in sync without a gap, its unit is copied if all that lives in it verifies.  Nothing else is read: the row is then as
- *     whole with the target as it was with the source.
+ *     whole with the target as it was with the source.  If the source is out, and all others of the band are in sync without a gap, the
+ *     unit is made from them and copied if all that lives in it verifies.  Nothing else is verified: of the rest there is no other copy
+ *     that it could be healed from, nor one that the new unit could take away; what reads it, or the next scrub, finds what is lost.
  *  2. Else all columns are read, everything that lives in the row must verify, and the XOR of all columns must be zero; if only the
  *     source's cannot be read, it is made from the others.
  *  3. If that fails, the row is healed first (mend.h), and copied as in 2.
@@ -44,18 +46,52 @@ static bool is_sound(struct fs *fs, unsigned member)
 	return s.state == MEMBER_IN_SYNC && !s.gap.present;
 }
 
-/* 1: copied; 0: something does not verify or cannot be read; -errno. */
-static int copy_source(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column, const struct live_list *list)
+/* Are all of the band but this column's in sync without a gap? */
+static bool others_are_sound(struct fs *fs, const struct band *b, unsigned column)
 {
-	uint32_t own = UINT32_C(1) << column;
+	bool sound = true;
+	for (unsigned c = 0; c < b->width && sound; c++)
+		sound = c == column || is_sound(fs, b->columns[c].member);
+	return sound;
+}
+
+static bool is_out(struct fs *fs, unsigned member)
+{
+	struct member_status s;
+	array_member_status(fs->array, member, &s);
+	return s.state == MEMBER_OUT;
+}
+
+/* The column alone, as it lies on the source, or made from the others. 1: copied; 0: something does not verify or cannot be read;
+ * -errno. */
+static int copy_column(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column, bool made,
+	const struct live_list *list)
+{
+	uint32_t all = (uint32_t)((UINT64_C(1) << b->width) - 1), own = UINT32_C(1) << column, wanted = made ? all & ~own : own;
 	struct rowrun run;
 	SCOPED_READ_LOCK(&fs->heal_lock);
-	int r = rowrun_read(fs, b, row, count, own, &run);
-	bool right = r == 0 && run.have == own && rowrun_verify(fs, &run, list, own, NULL) == 0;
+	int r = rowrun_read(fs, b, row, count, wanted, &run);
+	bool right = r == 0 && run.have == wanted;
+	if (right && made) {
+		r = rowrun_make(&run, column);
+		right = r == 0;
+	}
+	right = right && rowrun_verify(fs, &run, list, own, NULL) == 0;
 	if (right)
 		r = array_job_write(fs->array, b->id, row, count, run.units[column]);
 	rowrun_free(&run);
 	return r < 0 ? r : right;
+}
+
+/* As above, where nothing else of the rows need be looked at; 0 also if it must be. */
+static int copy_fast(struct fs *fs, const struct band *b, uint64_t row, unsigned count, unsigned column, const struct live_list *list)
+{
+	unsigned source = b->columns[column].member;
+	if (fs->job.verifies)
+		return 0;
+	if (is_sound(fs, source))
+		return copy_column(fs, b, row, count, column, false, list);
+	return is_out(fs, source) && others_are_sound(fs, b, column) ? copy_column(fs, b, row, count, column, true, list) : 0;
 }
 
 /* `column` is -1 where nothing is to be copied, only verified. 1: copied; 0: not everything is as it should be; -errno. */
@@ -113,8 +149,8 @@ static int copy_rows(void *ctx, const struct band *b, uint64_t row, unsigned cou
 	struct live_list list = { 0 };
 	int column = job ? job->column : -1;
 	int r = rowlive_list(c->fs, b, row, count, &list), done = 0;
-	if (r == 0 && job && !c->fs->job.verifies && is_sound(c->fs, b->columns[column].member))
-		r = done = copy_source(c->fs, b, row, count, (unsigned)column, &list);
+	if (r == 0 && job)
+		r = done = copy_fast(c->fs, b, row, count, (unsigned)column, &list);
 	if (r == 0)
 		r = done = copy_right(c->fs, b, row, count, column, &list);
 	if (r == 0 && count == 1)

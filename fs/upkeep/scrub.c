@@ -17,7 +17,7 @@
 struct scrubbing {
 	struct fs *fs;
 	_Atomic unsigned count;
-	struct scrub_found found[ROWWALK_STRETCHES_MAX];
+	struct scrub_found found[ROWWALK_RUN_STEP_ROWS];
 };
 
 static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned count)
@@ -27,7 +27,7 @@ static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned
 	int r = scrub_rows(s->fs, b, row, count, &found);
 	if (r == 0) {
 		unsigned i = atomic_fetch_add(&s->count, 1);
-		assert(i < ROWWALK_STRETCHES_MAX);
+		assert(i < ROWWALK_RUN_STEP_ROWS);
 		s->found[i] = found;
 	}
 	return r;
@@ -71,7 +71,7 @@ static void begin_unread(struct fs *fs)
 
 static int walk(struct fs *fs, struct scrubbing *s, address *position)
 {
-	struct rowwalk walk = { NULL, scrub_stretch, s, &fs->scrub.unread };
+	struct rowwalk walk = { .work = scrub_stretch, .ctx = s, .by_run = true, .unread = &fs->scrub.unread };
 	struct store_pin pin;
 	begin_unread(fs);
 	store_pin_now(fs, &pin);

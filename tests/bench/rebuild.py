@@ -5,7 +5,7 @@
 
 Four members on loop devices, nearly full, in rounds of alternation:
   plain     raid5cryptfs-rebuild keyless: the other members read side by side, XOR, one written, and nothing verified
-  add       raid5cryptfs-rebuild add --wait: what is in use, verified, on a mounted array
+  add       raid5cryptfs-rebuild add --wait: what is in use, made and verified, on a mounted array
   replace   raid5cryptfs-rebuild replace --wait: the same, while the old one serves
   scrub     raid5cryptfs-scrub start --wait: all members read and verified; and with one missing
   user      a stream read past the kernel's cache, alone, while `add` runs, and while a scrub does
@@ -97,6 +97,7 @@ def one_round(scene, members, spare, figures):
     run("raid5cryptfs-rebuild", "add", "--force", root, spare)
     figures["user beside add"].append(read_meanwhile(root, lambda: not healthy(root)))
     scene.umount()
+    run("raid5cryptfs-rebuild", "erase", "--force", members[-1])     # it was failed, and so kept its label
     rows = MEMBER_BYTES - 9 * MIB - (MEMBER_BYTES >> 6)      # but for label, ring and log
     figures["plain"].append(rows / seconds_of("raid5cryptfs-rebuild", "keyless", "--force", members[-1], *members[:-1]))
 

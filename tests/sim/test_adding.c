@@ -1,12 +1,14 @@
 /* A new disk in the place of a member that is out (fs_member_add): which member that is when several are out or another change is under
  * way, what becomes of the old disk when it is connected again, and what is refused.  test_replace cuts the power in all of it. */
 #include "fs/core.h"
+#include "fs/format.h"
 #include "fs/upkeep/members.h"
 #include "tests/sim/replace_state.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define DISKS 4u
 #define OLD 1u
@@ -74,6 +76,13 @@ static void must_end(struct story *run, unsigned gone, unsigned disk)
 	CHECK(story_is_there(run->sim->fs, run->synced));
 }
 
+static bool label_is_wiped(struct simfs *sim, unsigned disk)
+{
+	uint8_t label[LABEL_BYTES], zeros[LABEL_BYTES] = { 0 };
+	simdisk_peek(sim->world->disks[disk], label_copy_offset_bytes(0, DISK_BYTES), label, sizeof label);
+	return !memcmp(label, zeros, sizeof label);
+}
+
 /* ---- Who is missing ---- */
 
 /* It is told as a replacing is. */
@@ -91,19 +100,40 @@ static void one_is_out(void)
 	simfs_free(run.sim);
 }
 
-/* No root says yet that it is out: nothing was written since. */
+/* Is there a root of this version of the configuration that has the member out? */
+static bool root_says_out(struct simfs *sim, uint64_t version, unsigned member)
+{
+	const struct geometry *g = &replace_config_of(sim)->geometry;
+	bool says = false;
+	for (unsigned slot = 0; slot < g->ring_slots; slot++) {
+		uint8_t record[ROOT_BYTES];
+		struct root_header header;
+		simdisk_peek(sim->world->disks[0], g->ring_offset_bytes + slot * ROOT_BYTES, record, sizeof record);
+		if (root_header_decode(record, &header) == 0 && header.config_version == version)
+			says = says || header.members[member].state == MEMBER_OUT;
+	}
+	return says;
+}
+
+/* No root says yet that it is out: nothing was written since.  One does before its columns begin to move. */
 static void dropped_just_now(void)
 {
 	struct story run = start(2);
 	struct member_status s;
-	go_on_without(&run, NO_DISK, NO_DISK);
+	unsigned member, spare;
+	REQUIRE(fs_member_spare(run.sim->fs, simdisk_open(run.sim->world->disks[NEW]), false, &spare, &run.sim->fail) == 0);
+	uint64_t version = replace_config_of(run.sim)->version;
 	REQUIRE(array_drop_member(fs_array(run.sim->fs), OLD, "of the test") == 0);
 	array_member_status(fs_array(run.sim->fs), OLD, &s);
 	CHECK(s.state == MEMBER_OUT && !s.out_for_good);
-	must_add(run.sim, NEW, OLD);
-	array_member_status(fs_array(run.sim->fs), OLD, &s);
-	CHECK(s.out_for_good);
+	CHECK(!root_says_out(run.sim, version, OLD));
+	REQUIRE(fs_member_add_spare(run.sim->fs, spare, &member, &run.sim->fail) == 0);
+	CHECK_EQ(member, OLD);
+	CHECK(root_says_out(run.sim, version, OLD));
+	/* Its disk still answers, so that it comes back by itself, and goes all the same. */
 	must_end(&run, OLD, NEW);
+	CHECK_EQ(run.sim->events[EVENT_MEMBER_RETURNED], 1);
+	CHECK(label_is_wiped(run.sim, OLD));
 	simfs_free(run.sim);
 }
 
@@ -229,6 +259,80 @@ static void smaller_than_the_old_one(void)
 	simfs_free(run.sim);
 }
 
+/* ---- What is made ---- */
+
+#define BIG_BYTES (UINT64_C(12) << 20)
+#define BIG_PIECE_BYTES (UINT64_C(1) << 18)
+
+static void fill_piece(uint64_t at, uint8_t *bytes)
+{
+	for (size_t i = 0; i < BIG_PIECE_BYTES; i++)
+		bytes[i] = (uint8_t)((at + i) * 2654435761u >> 13);
+}
+
+/* Over several parity runs, so that what is made of a run of rows is now data and now parity. */
+static void write_big(struct simfs *sim)
+{
+	static uint8_t bytes[BIG_PIECE_BYTES];
+	struct fs_attr attr;
+	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "big", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	for (uint64_t at = 0; at < BIG_BYTES; at += sizeof bytes) {
+		fill_piece(at, bytes);
+		REQUIRE(fs_write(sim->fs, attr.ino, bytes, sizeof bytes, at, false, NULL) == (ssize_t)sizeof bytes);
+	}
+	REQUIRE(fs_sync(sim->fs) == 0);
+}
+
+static unsigned wrong_pieces(struct simfs *sim)
+{
+	static uint8_t bytes[BIG_PIECE_BYTES], want[BIG_PIECE_BYTES];
+	struct fs_attr attr;
+	unsigned wrong = 0;
+	REQUIRE(fs_lookup(sim->fs, OBJECT_ROOT, "big", &attr) == 0);
+	for (uint64_t at = 0; at < BIG_BYTES; at += sizeof bytes) {
+		fill_piece(at, want);
+		wrong += fs_read(sim->fs, attr.ino, bytes, sizeof bytes, at) != (ssize_t)sizeof bytes || memcmp(bytes, want, sizeof bytes);
+	}
+	return wrong;
+}
+
+static void much_data(void)
+{
+	struct story run = start(16);
+	write_big(run.sim);
+	go_on_without(&run, OLD, OLD);
+	must_add(run.sim, NEW, OLD);
+	must_end(&run, OLD, NEW);
+	CHECK(replace_is_whole(run.sim, OLD, run.synced));
+	replace_leave_out(run.sim, OLD, 0);
+	REQUIRE(simfs_remount(run.sim) == 0);
+	CHECK_EQ(wrong_pieces(run.sim), 0);
+	CHECK_EQ(run.sim->events[EVENT_HEALED] + run.sim->events[EVENT_DAMAGED], 0);
+	simfs_free(run.sim);
+}
+
+/* A block in the middle of it is damaged on another disk.  Where data is made with it, that does not verify, which is told; with the rest
+ * of the rows it goes on. */
+static void damaged_elsewhere(void)
+{
+	struct story run = start(17);
+	write_big(run.sim);
+	go_on_without(&run, OLD, OLD);
+	uint64_t data = replace_config_of(run.sim)->geometry.data_offset_bytes;
+	unsigned wrong = 0;
+	memset(run.sim->events, 0, sizeof run.sim->events);
+	for (unsigned row = 70; row < 250; row += 60)
+		simdisk_flip(run.sim->world->disks[0], data + row * UNIT_BYTES + 777, 0x11);
+	must_add(run.sim, NEW, OLD);
+	CHECK(replace_settle(run.sim));
+	CHECK_EQ(replace_role_of(run.sim, NEW), MEMBER_VOTER);
+	CHECK(run.sim->events[EVENT_UNREADABLE] > 0);
+	CHECK(story_is_there(run.sim->fs, run.synced));
+	wrong = wrong_pieces(run.sim);
+	CHECK(wrong > 0 && wrong <= 8);
+	simfs_free(run.sim);
+}
+
 /* ---- The old disk ---- */
 
 /* It is taken back while its columns are on their way, and loses them all the same. */
@@ -243,9 +347,7 @@ static void old_one_returns(void)
 	CHECK_EQ(member, OLD);
 	REQUIRE(story_write_files(&run, 3) == 0);
 	must_end(&run, OLD, NEW);
-	uint8_t label[LABEL_BYTES], zeros[LABEL_BYTES] = { 0 };
-	simdisk_peek(run.sim->world->disks[OLD], label_copy_offset_bytes(0, DISK_BYTES), label, sizeof label);
-	CHECK(!memcmp(label, zeros, sizeof label));
+	CHECK(label_is_wiped(run.sim, OLD));
 	CHECK(replace_is_whole(run.sim, NO_DISK, run.synced));
 	simfs_free(run.sim);
 }
@@ -348,6 +450,8 @@ int main(void)
 	others_are_in_the_way();
 	new_one_dies();
 	smaller_than_the_old_one();
+	much_data();
+	damaged_elsewhere();
 	old_one_returns();
 	old_one_comes_late();
 	own_disk();

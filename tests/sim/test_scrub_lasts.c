@@ -202,7 +202,7 @@ static void paused(const struct simfs *base)
 	CHECK_EQ(step(), 1);
 	REQUIRE(fs_scrub(sim->fs, SCRUB_PAUSE, 0, &sim->fail) == 0);
 	struct scrub_status before = status(), s;
-	CHECK(before.state == SCRUB_PAUSED && before.now.rows > 300 && before.now.rows < 1000);
+	CHECK(before.state == SCRUB_PAUSED && before.now.rows >= 64 && before.now.rows < 1000);
 	REQUIRE(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
 	uint64_t changes = sim->world->changes;
 	for (unsigned i = 0; i < 3; i++) {
@@ -290,15 +290,17 @@ static void commits(const struct simfs *base)
 {
 	sim = simfs_clone(base);
 	REQUIRE(simfs_open(sim) == 0 && start() == 0);
-	unsigned asked = 0;
+	unsigned asked = 0, seconds = 0;
 	while (status().state == SCRUB_RUNNING) {
 		CHECK(fs_work(sim->fs) >= 0);
 		asked += sim->fs->open->dirty && status().state == SCRUB_RUNNING;
 		if (sim->fs->open->dirty)
 			REQUIRE(fs_sync(sim->fs) == 0);
 		simfs_sleep(sim, SECOND_NS);
+		seconds++;
 	}
-	CHECK_EQ(asked, 1);
+	CHECK(seconds > 10);
+	CHECK_EQ(asked, (seconds - 1) / 10 + 1);
 	simfs_free(sim);
 }
 
