@@ -8,7 +8,8 @@ from rules import on
 
 # What is enumerated beyond the usual: "promises": every cut in a promise; "slots": every cut in configuration slots; "pairs": cuts
 # after which neither one nor all but one of the members were written; "reckless": more members are absent
-# or fail than it is promised to survive: then a mount may be refused, but nothing that was acknowledged be lost for good.
+# or fail than it is promised to survive: then a mount may be refused, but nothing that was acknowledged be lost for good; "leave": who
+# loses his vote is no member any more, as in the product.
 detail = set()
 
 
@@ -93,6 +94,10 @@ def lists(w):
             yield "job", sum(choice, ())
 
 
+def leaving():
+    return ("remove", "oust") if "leave" in detail else ("unvote", "exchange")
+
+
 def may_step(w):
     return w.budget.steps > 0 and (not on("rebuild_step") or all(w.disks[x].whole for x in takers(w.mount)))
 
@@ -104,8 +109,8 @@ def steps(w):
     n = range(len(config.roles))
     candidates = [("spare", x) for x in n if x in m.present] + [("cancel",), ("finish",)]
     candidates += lists(w)
-    candidates += [("vote", x) for x in n] + [("unvote", x) for x in n]
-    candidates += [("exchange", x, y) for x in n for y in n]
+    candidates += [("vote", x) for x in n] + [(leaving()[0], x) for x in n]
+    candidates += [(leaving()[1], x, y) for x in n for y in n]
     for step in candidates:
         if rules.next_config(m.root, m.states, m.job, step):
             yield step
@@ -116,6 +121,7 @@ def commit_actions(w):
     working = takers(m)
     failing = [x for x in working if may_lose(w, [x])] if w.budget.faults > 0 else ()
     for step in itertools.chain([None], steps(w)):
+        left = step[1:2] if step and step[0] in ("remove", "oust") else ()
         for rows in row_options(m.root.live):
             if step and (rows[0] == "free" or (step[0] == "job" and len(step[1]) > 1 and rows[2:] != (None,) and rows != ("none",))):
                 continue                     # enough, and too many otherwise
@@ -124,7 +130,7 @@ def commit_actions(w):
                 yield "commit", rows, step, ("rows",), None
                 if not on("rows_before_root"):
                     yield "commit", rows, step, ("rows late",), None
-            for s in subsets(working):
+            for s in subsets([x for x in working if x not in left]):
                 yield "commit", rows, step, ("root", s), None
             if step and rows[0] == "none":
                 yield "commit", rows, step, ("slots", tuple(working)), None
@@ -134,6 +140,8 @@ def commit_actions(w):
                 if not on("config_first"):
                     yield "commit", rows, step, ("root without slots",), None
             for x in failing:
+                if x in left:                # nothing is written to it any more
+                    continue
                 yield "commit", rows, step, ("all",), (x, False)
                 yield "commit", rows, step, ("all",), (x, True)
 
@@ -217,7 +225,7 @@ def next_of_recovery(w):
     if todo:
         return todo[0]
     m, n = w.mount, range(len(w.disks))
-    for step in [("finish",)] + [("vote", x) for x in n] + [("unvote", x) for x in n]:
+    for step in [("finish",)] + [("vote", x) for x in n] + [(leaving()[0], x) for x in n]:
         if may_step(w) and rules.next_config(m.root, m.states, m.job, step):
             return "commit", ("none",), step, ("all",), None
     if m.states != m.root.states or m.job != m.root.job or w.lost or not m.commits:

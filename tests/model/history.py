@@ -90,6 +90,7 @@ def acknowledge(w, root, commit):
     for m in w.lost:
         if root.states[m] == (IN, None) and w.disks[m].root == root and (commit or m != w.rolled):
             lost = lost - {m}
+    lost = frozenset(m for m in lost if root.config.roles[m] != UNUSED)
     log = w.acked_log if w.acked_log == root.log else None
     return w._replace(acked=root, good=frozenset([root]), lost=lost, rolled=w.rolled if w.rolled in lost else None, acked_log=log)
 
@@ -149,7 +150,8 @@ def mount(w, absent, how, fails):
         raise Violation("an acknowledged log record is lost")
     w = spend(w, mounts=1)._replace(mounts=w.mounts + 1)
     me = w.mounts
-    term = 1 + max([max(w.disks[m].promises) for m in present] + [w.disks[m].root.term for m in present if w.disks[m].root])
+    known = [m for m in present if chosen.config.roles[m] != UNUSED]
+    term = 1 + max([max(w.disks[m].promises) for m in known] + [w.disks[m].root.term for m in known if w.disks[m].root])
     before = w
     w = w._replace(lost=w.lost | absent, mount=Mount(me, term, present, chosen, states, job, (), found, 0))
     check_rows(w)
@@ -157,10 +159,9 @@ def mount(w, absent, how, fails):
         config = chosen.config._replace(version=chosen.config.version + 1)
         return forget_faults(write_config(before, config, [m for m in present if states[m][0] == IN]))
     if on("promise"):
-        members = [m for m in present if chosen.config.roles[m] != UNUSED]
         if how[0] in ("promise", "torn promise"):
             return forget_faults(write_promise(before, term, how[1], how[0] == "torn promise"))
-        w = write_promise(w, term, members)
+        w = write_promise(w, term, known)
     if not on("opening"):
         return w
     if fails is not None:
@@ -232,6 +233,9 @@ def commit(w, rows, step, how, fails):
             return forget_faults(write_config(w, config, how[1], how[0] == "torn slots"))
         if on("config_first"):
             w = write_config(w, config, working)
+        for x in rules.removed(root.config, config):
+            states = put(states, x, (NONE, None))
+        working = [x for x in working if states[x][0] != NONE]
         if step[0] == "finish" and not on("job_holds_old"):
             for band, column, _, _ in root.config.jobs:
                 old, granule = root.config.columns[band][column]

@@ -33,6 +33,8 @@ What it found against the design as it stood, and how the rules were changed (do
     two dead, the old voter and a replacement with its columns, would keep the list that replaces them from ending for ever.
   - job_copy_any: the position passed a band without live rows while its target was out; what was written there later, and is below
     the position, was never copied.  So: it moves on only while all targets take writes.
+  - voter_target: a voter that had lost its columns to others was the target of the next list, and was removed while that ran: the jobs
+    led to nobody, and never ended.  So: first no job leads to it.
   - drop_bands: a member that has columns and no vote was dropped with another of the band missing, and the commit counted.
   - log_voters: a log record had a spare as one of its mirrors, which is no loss to lose, and so one loss took it.
   - rebuild_log: a member made again without a key has no log records, so the array is whole only after the next commit.
@@ -100,6 +102,8 @@ S = N + 1                               # the index of the first spare beside th
 REPLACE = [commit(step=("job", ((0, 1, S), (1, 0, S))))]        # member 1, onto one member
 REMOVE = [commit(step=("job", ((0, 1, N), (1, 0, 0))))]         # member 1, onto free granules of two voters
 BALANCE = [commit(step=("job", ((0, 1, S), (1, 1, S + 1))))]    # a column of member 1 and one of member 2, onto two members
+SPREAD = [commit(step=("job", ((0, 1, S), (1, 0, 0))))]         # member 1, onto a new member and free granules of a voter
+SEVERAL = [commit(step=("job", ((0, 1, S), (1, 0, S + 1))))]    # member 1, onto two new members
 SECOND = commit("write", 1, None)       # a row in the second band, if bands have one row
 SCOPES = {s.name: s for s in [
     Scope("choice", 0, 0, [], dict(mounts=4, faults=1, snapshots=1, logs=1), ["promises"]),
@@ -118,6 +122,13 @@ SCOPES = {s.name: s for s in [
     Scope("remove", 0, 0, [MOUNT, SECOND] + REMOVE, dict(mounts=2, faults=1, steps=2, snapshots=1), (), SHIFTED, 1),
     Scope("balance", 2, 0, [MOUNT, SECOND] + BALANCE, dict(mounts=2, faults=1, steps=1, snapshots=1), (), SHIFTED, 1),
     Scope("gone", 1, 0, [MOUNT, ("fail", 1), SECOND] + REPLACE, dict(mounts=2, faults=1, steps=3), (), SHIFTED, 1),
+    # The product's: who loses his vote is no member any more.
+    Scope("leave", 1, 0, [MOUNT, SECOND] + SPREAD, dict(mounts=2, faults=1, steps=3, snapshots=1), ["leave"], SHIFTED, 1),
+    Scope("leave gone", 0, 0, [MOUNT, ("fail", 1), SECOND] + REMOVE, dict(mounts=2, faults=1, steps=2), ["leave"], SHIFTED, 1),
+    Scope("spread", 2, 0, [MOUNT, ("fail", 1), SECOND] + SEVERAL, dict(mounts=2, faults=1, steps=3), ["leave"], SHIFTED, 1),
+    Scope("spread part", 1, 0, [MOUNT, ("fail", 1), SECOND] + SPREAD, dict(mounts=2, faults=1, steps=3), ["leave"], SHIFTED, 1),
+    Scope("spread end", 2, 0, [MOUNT, ("fail", 1), SECOND] + SEVERAL + [("copy",), ("copy",), commit(step=("finish",))],
+          dict(mounts=3, faults=1, steps=2), ["leave"], SHIFTED, 1),
     Scope("lists", 1, 0, [MOUNT, commit("write", 2, None)], dict(mounts=3, commits=4, faults=2, steps=3, snapshots=1, rebuilds=1), (),
           SHIFTED, 2),
     Scope("all", 1, 0, [], dict(mounts=6, commits=6, faults=5, steps=5, snapshots=2, logs=2, rebuilds=1), ["promises", "slots", "pairs"]),
@@ -168,6 +179,7 @@ MUTANTS = {
     "voter_add_sync": ("exchange", []),
     "voter_exchange_out": ("reckless", [commit(step=("exchange", 2, N))[:3] + (("root", (0,)), None), ("mount", (1, 2)) + OK]),
     "voter_columns": ("voters", []),
+    "voter_target": ("leave", []),
     "drop_bands": ("reckless", [("fail", N)]),
     "step_counts": ("voters", []),
     "log_voters": ("rebuild", []),

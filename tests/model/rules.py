@@ -45,6 +45,7 @@ RULES = {
     "voter_add_sync": "a voter is added only while all that vote or have columns are settled",
     "voter_exchange_out": "a voter is exchanged for another in one step only if a durable root has it out",
     "voter_columns": "a voter is removed only when it has no columns",
+    "voter_target": "... and no job leads to it",
     "drop_bands": "a member is dropped only if no band, and not the voters, have another one missing",
     "step_counts": "a step's first root counts only when durable on all but one of the voters before and after it",
     "log_voters": "the two mirrors of a log record are voters in sync",
@@ -232,9 +233,13 @@ def next_config(root, states, job, step):
         m = step[1]
         if roles[m] != VOTER or len(voters(config)) <= COLUMNS or (on("voter_columns") and holds_columns(config, m)):
             return None
+        if on("voter_target") and m in targets(config):
+            return None
         return config._replace(version=version, roles=put(roles, m, SPARE)), job
     if kind == "exchange":
         old, new = step[1:]
+        if on("voter_target") and old in targets(config):
+            return None
         if roles[old] != VOTER or roles[new] != REPLACEMENT or (on("voter_columns") and holds_columns(config, old)):
             return None
         if on("voter_complete") and (not settled(new) or new in targets(config) or not holds_columns(config, new)):
@@ -242,10 +247,18 @@ def next_config(root, states, job, step):
         if on("voter_exchange_out") and (root.states[old][0] != OUT or now[old] != OUT):
             return None
         return config._replace(version=version, roles=put(put(roles, old, SPARE), new, VOTER)), job
+    if kind in ("remove", "oust"):           # as these two, but the old one is no member any more
+        config, job = next_config(root, states, job, (("unvote" if kind == "remove" else "exchange"),) + step[1:]) or (None, None)
+        return config and (config._replace(roles=put(config.roles, step[1], UNUSED)), job)
     raise ValueError(kind)
+
+
+def removed(config_before, config):
+    """Members that a step removes.  They do not get its root."""
+    return frozenset(m for m, role in enumerate(config.roles) if role == UNUSED and config_before.roles[m] != UNUSED)
 
 
 def counts(config_before, config, durable):
     """Is a root that is durable on these members one that counts?"""
-    quorum = lambda c: len(voters(c) - durable) <= 1
+    quorum = lambda c: len(voters(c) - durable - removed(config_before, config)) <= 1
     return quorum(config) and quorum(config_before) or not on("step_counts")
