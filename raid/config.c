@@ -16,6 +16,7 @@
 #include "raid/format.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /* ---- Validation ---- */
 
@@ -423,6 +424,8 @@ const struct column_job *config_job(const struct config *config, uint32_t band)
 
 /* ---- Sets of members ---- */
 
+static bool at_most_one(uint32_t mask) { return !(mask & (mask - 1)); }
+
 uint32_t config_with_role(const struct config *config, enum member_role role)
 {
 	uint32_t mask = 0;
@@ -480,7 +483,17 @@ uint32_t config_job_holders(const struct config *config)
 	return mask;
 }
 
-static bool at_most_one(uint32_t mask) { return !(mask & (mask - 1)); }
+const char *config_name_members(uint32_t members, char ret_text[CONFIG_NAMES_BYTES])
+{
+	size_t at = (size_t)snprintf(ret_text, CONFIG_NAMES_BYTES, "member%s", at_most_one(members) ? "" : "s");
+
+	for (unsigned m = 0; m < MEMBERS_MAX; m++) {
+		uint32_t after = members & ~((UINT32_C(2) << m) - 1), before = members & ((UINT32_C(1) << m) - 1);
+		if (members >> m & 1)
+			at += (size_t)snprintf(ret_text + at, CONFIG_NAMES_BYTES - at, "%s %u", !before ? "" : after ? "," : " and", m + 1);
+	}
+	return ret_text;
+}
 
 bool config_can_do_without(const struct config *config, uint32_t lost)
 {

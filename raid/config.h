@@ -83,6 +83,9 @@ uint32_t config_job_targets(const struct config *config);
 uint32_t config_job_holders(const struct config *config);
 /* Those whose loss costs redundancy: they vote or have columns. */
 static inline uint32_t config_needed(const struct config *config) { return config_voters(config) | config_with_columns(config); }
+/* "member 2", "members 1, 4 and 5": as people count them. */
+#define CONFIG_NAMES_BYTES 160
+const char *config_name_members(uint32_t members, char ret_text[CONFIG_NAMES_BYTES]);
 /* Can the array do without all of `lost`?  At most one of them votes, and no band has columns on two of them. */
 bool config_can_do_without(const struct config *config, uint32_t lost);
 
@@ -97,12 +100,26 @@ struct config *config_next(const struct config *config);
 int config_add_spare(struct config *config, const struct uuid *uuid, uint64_t size_bytes);
 /* Its index is free.  It has no columns, and no job leads to it. */
 void config_remove_member(struct config *config, unsigned member);
-/* Jobs for all columns of `source` to free granules of `target`, which becomes a replacement if it was a spare.  There are no jobs.
- * -ENOSPC: its free granules are too few, -EEXIST: it has a column of the same band already, -ENOMEM. */
-int config_begin_jobs(struct config *config, unsigned source, unsigned target);
 /* The jobs' columns are where they were to go. */
 void config_end_jobs(struct config *config);
 /* They stay where they are.  A replacement that has no columns is a spare again. */
 void config_cancel_jobs(struct config *config);
+
+/* ---- Jobs, and where columns may go (raid/config_place.c) ----
+ *
+ * A target that was a spare becomes a replacement.  What fails with -ENOSPC or -ENOMEM leaves the configuration as it was. */
+
+/* One more job: the column goes to the first free granules of `target`.  -EEXIST: the band has a column there, or a job already; -ENOSPC. */
+int config_move_column(struct config *config, uint32_t band, unsigned column, unsigned target);
+/* Jobs for all columns of `source` to free granules of members in `targets` (bit by index): onto one that can take all, or else onto several.
+ * There are no jobs.  -ENOSPC: there is no room for all.  (Always found if there is, where bands have columns of one length.) */
+int config_begin_jobs(struct config *config, unsigned source, uint32_t targets);
+/* The same with those of `usable` that have columns or are spares, and with as few spares as can be: onto the others alone if that will do;
+ * or, with `spares_first`, onto one spare alone if one can take all. */
+int config_vacate(struct config *config, unsigned source, uint32_t usable, bool spares_first);
+/* How many granules of `source` that finds no room for.  -ENOMEM. */
+int config_lacking_granules(const struct config *config, unsigned source, uint32_t usable, uint64_t *ret_granules);
+/* The size of a disk that has so many granules. */
+uint64_t config_spare_bytes(const struct config *config, uint64_t granules);
 
 #endif

@@ -1,6 +1,7 @@
 /* The next version of a configuration: what the steps of doc/membership.md change in it.
  *
- * Pure, as config.c: what these functions make, config_encode accepts. Which step may be taken when is for fs/upkeep/reshape.c to know. */
+ * Pure, as config.c: what these functions make, config_encode accepts. Where columns may go is in config_place.c, and which step may be taken
+ * when is for fs/upkeep/reshape.c to know. */
 #include "raid/config.h"
 
 #include "base/cleanup.h"
@@ -68,75 +69,6 @@ void config_remove_member(struct config *config, unsigned member)
 }
 
 /* ---- Jobs ---- */
-
-/* Does a run of granules of this member meet another one?  Then *granule is the first one behind that. */
-static bool meets(const struct column *column, unsigned member, uint32_t taken, uint32_t *granule, uint32_t granules)
-{
-	if (column->member != member || *granule + (uint64_t)granules <= column->granule || column->granule + (uint64_t)taken <= *granule)
-		return false;
-	*granule = column->granule + taken;
-	return true;
-}
-
-/* Moves *granule to where a run meets nothing that lies on the member; false if it did already. */
-static bool move_on(const struct config *config, unsigned member, uint32_t *granule, uint32_t granules)
-{
-	bool moved = false;
-
-	for (uint32_t i = 0; i < config->band_count; i++)
-		for (unsigned c = 0; c < config->bands[i].width; c++)
-			moved |= meets(&config->bands[i].columns[c], member, config->bands[i].granules, granule, granules);
-	for (unsigned i = 0; i < config->job_count; i++)
-		moved |= meets(&config->jobs[i].target, member, config_band(config, config->jobs[i].band)->granules, granule, granules);
-	return moved;
-}
-
-/* The first free run on the member, from *granule on. */
-static int find_free(const struct config *config, unsigned member, uint32_t *granule, uint32_t granules)
-{
-	uint32_t end = config->members[member].granules;
-
-	while (*granule <= end && granules <= end - *granule)
-		if (!move_on(config, member, granule, granules))
-			return 0;
-	return -ENOSPC;
-}
-
-static int column_of(const struct band *band, unsigned member)
-{
-	for (unsigned c = 0; c < band->width; c++)
-		if (band->columns[c].member == member)
-			return (int)c;
-	return -1;
-}
-
-int config_begin_jobs(struct config *config, unsigned source, unsigned target)
-{
-	uint32_t granule = 0;
-
-	assert(!config->job_count && source < config->member_count && target < config->member_count && source != target);
-	assert(config->members[target].role != MEMBER_UNUSED);
-	for (uint32_t i = 0; i < config->band_count; i++) {
-		const struct band *band = &config->bands[i];
-		int c = column_of(band, source);
-		if (c < 0)
-			continue;
-		if (column_of(band, target) >= 0)
-			return -EEXIST;
-		/* Where a run of this length found no room, one that comes later may find some that is shorter. */
-		if (i > 0 && band->granules != config->bands[i - 1].granules)
-			granule = 0;
-		int r = find_free(config, target, &granule, band->granules);
-		if (r < 0)
-			return r;
-		config->jobs[config->job_count++] = (struct column_job){ .band = band->id, .column = (uint8_t)c,
-			.target = { .member = (uint8_t)target, .granule = granule } };
-		granule += band->granules;
-	}
-	if (config->members[target].role == MEMBER_SPARE)
-		config->members[target].role = MEMBER_REPLACEMENT;
-	return 0;
-}
 
 void config_end_jobs(struct config *config)
 {

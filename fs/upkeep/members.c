@@ -123,8 +123,6 @@ static int cannot_take(int r, unsigned member, const char *name, struct fail *fa
 		return too_many(fail);
 	if (r == -ENOSPC)
 		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s is too small to take the place of member %u. Nothing was changed.", name, member + 1);
-	if (r == -EEXIST)
-		return fail_set(fail, EEXIST, FAIL_USAGE, "%s holds data beside that of member %u already.", name, member + 1);
 	return step_failed(r, "The member cannot be replaced", fail);
 }
 
@@ -198,7 +196,7 @@ static int add_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret
 static int try_spare(struct config *next, unsigned member, unsigned spare)
 {
 	config_cancel_jobs(next);
-	return config_begin_jobs(next, member, spare);
+	return config_begin_jobs(next, member, UINT32_C(1) << spare);
 }
 
 /* The same of a disk of that size.  -EMLINK: there is no room for another member. */
@@ -229,7 +227,7 @@ static int check_useful(struct fs *fs, const struct disk *disk, struct fail *fai
 			disk->name, (unsigned long long)disk->size_bytes);
 	if (r == -EMLINK)
 		return too_many(fail);
-	return r < 0 && r != -EEXIST ? step_failed(r, "The spare cannot be added", fail) : 0;
+	return r < 0 ? step_failed(r, "The spare cannot be added", fail) : 0;
 }
 
 int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)

@@ -62,7 +62,7 @@ int reshape_step(struct fs *fs, struct config *next, struct disk *added)
 int reshape_begin(struct fs *fs, unsigned source, unsigned target)
 {
 	struct config *next = config_next(fs->config);
-	int r = next ? config_begin_jobs(next, source, target) : -ENOMEM;
+	int r = next ? config_begin_jobs(next, source, UINT32_C(1) << target) : -ENOMEM;
 	if (r < 0) {
 		config_free(next);
 		return r;
@@ -158,7 +158,7 @@ static bool fits(const struct view *v, unsigned member, unsigned spare)
 	struct config *next = config_next(v->config);
 	if (next)
 		config_cancel_jobs(next);
-	bool fit = next && config_begin_jobs(next, member, spare) == 0;
+	bool fit = next && config_begin_jobs(next, member, UINT32_C(1) << spare) == 0;
 	config_free(next);
 	return fit;
 }

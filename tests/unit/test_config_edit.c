@@ -107,7 +107,7 @@ static void test_jobs(void)
 	struct config *config = next_of(make_small());
 	int target = add(config, 50, 9 * MIB);
 
-	REQUIRE(target == 4 && !config_begin_jobs(config, 1, 4));
+	REQUIRE(target == 4 && !config_begin_jobs(config, 1, BIT(4)));
 	CHECK_EQ(config->job_count, config->band_count);
 	CHECK_EQ(config->members[4].role, MEMBER_REPLACEMENT);
 	CHECK_EQ(config_job_sources(config), BIT(1));
@@ -140,7 +140,7 @@ static void test_jobs(void)
 
 	/* Back onto the granules that have become free. */
 	config = next_of(config);
-	REQUIRE(!config_begin_jobs(config, 4, 1));
+	REQUIRE(!config_begin_jobs(config, 4, BIT(1)));
 	CHECK_EQ(config->members[1].role, MEMBER_VOTER);
 	CHECK(valid(config));
 	config_cancel_jobs(config);
@@ -153,10 +153,10 @@ static void test_no_room(void)
 	struct config *config = next_of(make_small());
 
 	REQUIRE(add(config, 50, 6 * MIB) == 4);
-	CHECK_EQ(config_begin_jobs(config, 0, 4), -ENOSPC);
+	CHECK_EQ(config_begin_jobs(config, 0, BIT(4)), -ENOSPC);
 	config_free(config);
 	config = next_of(make_small());
-	CHECK_EQ(config_begin_jobs(config, 0, 1), -EEXIST);          /* two columns of one band on one member */
+	CHECK_EQ(config_begin_jobs(config, 0, BIT(1)), -ENOSPC);     /* two columns of one band on one member */
 	config_free(config);
 }
 
@@ -174,7 +174,7 @@ static void test_between_others(void)
 		config->bands[i].columns[0] = (struct column){ .member = 5, .granule = (i - wide) * 2 };
 	config->members[5].role = MEMBER_REPLACEMENT;
 	CHECK(valid(config));
-	REQUIRE(!config_begin_jobs(config, 0, 5));
+	REQUIRE(!config_begin_jobs(config, 0, BIT(5)));
 	CHECK(valid(config));
 	CHECK_EQ(config->jobs[0].target.granule, 1);
 	CHECK_EQ(config->jobs[1].target.granule, 3);
@@ -192,7 +192,7 @@ static void test_losses(void)
 	CHECK(!config_can_do_without(config, BIT(0) | BIT(3)));
 	REQUIRE(add(config, 50, 40 * MIB) == 5);
 	CHECK(config_can_do_without(config, BIT(0) | BIT(5)));       /* a spare is no loss beside another */
-	REQUIRE(!config_begin_jobs(config, 0, 5));
+	REQUIRE(!config_begin_jobs(config, 0, BIT(5)));
 	CHECK(config_can_do_without(config, BIT(0) | BIT(5)));       /* nor is a target … */
 	config_end_jobs(config);
 	CHECK(!config_can_do_without(config, BIT(1) | BIT(5)));      /* … but a column is, also without a vote */
