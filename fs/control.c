@@ -53,7 +53,7 @@ static void fill_job(struct fs *fs, struct control_job *ret_job)
 		return;
 	ret_job->running = true;
 	ret_job->source = (uint8_t)__builtin_ctz(job.sources);
-	ret_job->target = (uint8_t)__builtin_ctz(job.targets);
+	ret_job->targets = job.targets;
 	ret_job->waits = reshape_waits(fs, &job);
 	SCOPED_LOCK(&fs->lock);
 	rowwalk_progress(fs, job.position, &ret_job->done_bytes, &ret_job->total_bytes);
@@ -87,7 +87,7 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	fill_job(fs, &ret_status->job);
 	for (unsigned i = 0; i < STALL_TASKS; i++)
 		stall_text(fs, (enum stall_task)i, ret_status->stalled[i]);
-	uint32_t needed = config_needed(fs->config);
+	uint32_t needed = config_needed(fs->config), have = config_with_columns(fs->config);
 	ret_status->member_count = array_member_count(array);
 	for (unsigned i = 0; i < ret_status->member_count && i < MEMBERS_MAX; i++) {
 		struct control_member *m = &ret_status->members[i];
@@ -98,6 +98,7 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 		m->uuid = status.uuid;
 		m->role = status.role;
 		m->needed = needed >> i & 1;
+		m->has_columns = have >> i & 1;
 		/* Caught up, but no root says so yet: were another member to be lost now, it would not count. */
 		m->state = status.state == MEMBER_IN_SYNC && !status.gap.present && !status.settled ? MEMBER_FILLING : status.state;
 		fill_gap(m, &status.gap);
@@ -139,13 +140,15 @@ int control_status_of_probe(const struct probe *probe, struct control_status *re
 		return r;
 	fill_head(ret_status, label);
 	ret_status->member_count = config->member_count;
-	for (unsigned i = 0; i < config->member_count; i++) {
+	uint32_t needed = config_needed(config), have = config_with_columns(config);
+	for (unsigned i = 0; i < config->member_count && i < MEMBERS_MAX; i++) {
 		const struct probe_member *p = find_member(probe, &config->members[i].uuid);
 		struct control_member *m = &ret_status->members[i];
 
 		m->uuid = config->members[i].uuid;
 		m->role = config->members[i].role;
-		m->needed = config_needed(config) >> i & 1;
+		m->needed = needed >> i & 1;
+		m->has_columns = have >> i & 1;
 		m->size_bytes = config->members[i].size_bytes;
 		if (!p)
 			continue;

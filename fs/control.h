@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 3u
+#define CONTROL_VERSION 4u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -22,19 +22,21 @@ struct control_member {
 	uint8_t has_gap;
 	uint8_t role;                    /* enum member_role; of an unused one nothing else means anything */
 	uint8_t needed;                  /* it votes or has columns: without it the array is degraded */
-	uint8_t padding[4];
+	uint8_t has_columns;
+	uint8_t padding[3];
 	uint64_t gap_from, gap_to;       /* generations that it missed */
 	uint64_t filled_bytes, to_fill_bytes;    /* while it is filled, an estimate: of all data in use */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
 };
 
-/* Columns that are on their way to another member: a disk that is being replaced, or whose place a spare takes. */
+/* Columns that are on their way to other members: of a disk that is being replaced or removed, or is lost. */
 struct control_job {
 	uint8_t running;                 /* else nothing else means anything */
-	uint8_t source, target;          /* members by index */
+	uint8_t source;                  /* member by index */
 	uint8_t waits;                   /* for a member: it does not get on now */
-	uint8_t padding[4];
+	uint8_t padding;
+	uint32_t targets;                /* bit by index */
 	uint64_t done_bytes, total_bytes;        /* an estimate: of all data in use */
 };
 
@@ -64,7 +66,9 @@ enum control_action {
 	CONTROL_SPARE,                   /* the disk at `path` becomes a spare: `member` */
 	CONTROL_REPLACE,                 /* `member`, which goes on serving, by the spare at `path`, or by the disk there, which becomes one first:
 	                                    `new_member` */
-	CONTROL_REMOVE,                  /* the spare `member` is no member any more; one that is taking another's place becomes a spare again */
+	CONTROL_REMOVE,                  /* `member` is no member any more, once its data is on others; a spare at once; but one that is taking
+	                                    another's place becomes a spare again */
+	CONTROL_CANCEL,                  /* what is on its way from `member` or to it stays where it was */
 };
 
 /* What the owner of a mount (or root) asks of it.  It is answered when it has begun, not when a rebuild has ended. */
@@ -74,7 +78,8 @@ struct control_change {
 	char path[CONTROL_PATH_BYTES];   /* absolute, as the daemon sees it */
 	uint32_t member;                 /* in or out: index */
 	uint32_t new_member;             /* out of CONTROL_ADD and _REPLACE */
-	uint32_t scrub, padding;
+	uint32_t scrub;
+	uint32_t stands_in;              /* out of CONTROL_SPARE: it can take a member's place alone; of CONTROL_FAIL: others can take its data */
 	uint64_t speed_bytes;            /* where something is read or copied: fs_options.speed_bytes from now on; 0: as it is; UINT64_MAX: no
 	                                    limit */
 	uint32_t force;                  /* CONTROL_ADD, _SPARE, _REPLACE: also a disk that has a label of an array */

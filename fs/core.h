@@ -88,8 +88,8 @@ struct scrub {
 };
 
 /* When a member that was dropped is tried again; `worked`: it was at work when last looked at;
- * `held`: it was failed by hand, and waits for the owner. */
-struct retry { int64_t not_before_ns, delay_ns; bool worked, held; };
+ * `held`: it was failed by hand, and waits for the owner; `stays`: it is out, and the owner does not want others to take its columns. */
+struct retry { int64_t not_before_ns, delay_ns; bool worked, held, stays; };
 
 /* Column jobs under way (jobs.c): rows up to generation `before` may lie at their old homes alone; the gaps of the members in `verifies`
  * (bit by index) are closed when the walk is through. */

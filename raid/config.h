@@ -109,10 +109,11 @@ void config_cancel_jobs(struct config *config);
  *
  * A target that was a spare becomes a replacement.  What fails with -ENOSPC or -ENOMEM leaves the configuration as it was. */
 
-/* One more job: the column goes to the first free granules of `target`.  -EEXIST: the band has a column there, or a job already; -ENOSPC. */
+/* One more job: the column goes to the first free granules of `target`.  -EEXIST: the band has a column there, or a job already;
+ * -ENOSPC. */
 int config_move_column(struct config *config, uint32_t band, unsigned column, unsigned target);
-/* Jobs for all columns of `source` to free granules of members in `targets` (bit by index): onto one that can take all, or else onto several.
- * There are no jobs.  -ENOSPC: there is no room for all.  (Always found if there is, where bands have columns of one length.) */
+/* Jobs for all columns of `source` to free granules of members in `targets` (bit by index): onto one that can take all, or else onto
+ * several.  There are no jobs.  -ENOSPC: there is no room for all.  (Always found if there is, where bands have columns of one length.) */
 int config_begin_jobs(struct config *config, unsigned source, uint32_t targets);
 /* The same with those of `usable` that have columns or are spares, and with as few spares as can be: onto the others alone if that will do;
  * or, with `spares_first`, onto one spare alone if one can take all. */

@@ -1,7 +1,7 @@
 /* The next version of a configuration: what the steps of doc/membership.md change in it.
  *
- * Pure, as config.c: what these functions make, config_encode accepts. Where columns may go is in config_place.c, and which step may be taken
- * when is for fs/upkeep/reshape.c to know. */
+ * Pure, as config.c: what these functions make, config_encode accepts. Where columns may go is in config_place.c, and which step may be
+ * taken when is for fs/upkeep/reshape.c to know. */
 #include "raid/config.h"
 
 #include "base/cleanup.h"

@@ -29,10 +29,12 @@ void rebuild_fail_usage(void);
 int rebuild_add(int argc, char **argv, struct fail *fail);
 int rebuild_replace(int argc, char **argv, struct fail *fail);
 int rebuild_spare(int argc, char **argv, struct fail *fail);
-int rebuild_remove(int argc, char **argv, struct fail *fail);
 void rebuild_add_usage(void);
 void rebuild_replace_usage(void);
 void rebuild_spare_usage(void);
+
+/* rebuild_remove.c */
+int rebuild_remove(int argc, char **argv, struct fail *fail);
 void rebuild_remove_usage(void);
 
 #endif

@@ -89,21 +89,13 @@ int rebuild_readd(int argc, char **argv, struct fail *fail)
 	return 0;
 }
 
-static bool has_spare(const struct control_status *status)
-{
-	for (unsigned i = 0; i < status->member_count; i++)
-		if (status->members[i].role == MEMBER_SPARE && status->members[i].state == MEMBER_IN_SYNC)
-			return true;
-	return false;
-}
-
 /* After a member was failed: what comes next. */
-static const char *what_next(const struct rebuild_request *request, uint32_t member)
+static const char *what_next(const struct rebuild_request *request, const struct control_change *change)
 {
-	if (!request->status.members[member].needed)
+	if (!request->status.members[change->member].needed)
 		return "Take it back (readd), or out for good (remove).";
-	if (has_spare(&request->status))
-		return "A spare takes its place by itself.";
+	if (change->stands_in)
+		return "A spare takes its place by itself, or free room on others.";
 	return "Put another disk in its place (add), or take it back (readd).";
 }
 
@@ -121,6 +113,6 @@ int rebuild_fail(int argc, char **argv, struct fail *fail)
 	change.member = member;
 	r = rebuild_request_ask(&request, &change, fail);
 	if (!r)
-		printf("Member %u is out of the array. %s\n", member + 1, what_next(&request, member));
+		printf("Member %u is out of the array. %s\n", member + 1, what_next(&request, &change));
 	return r;
 }

@@ -1,5 +1,5 @@
-/* raid5cryptfs-rebuild add, replace, spare, remove: disks that come into a mounted array, and leave it.  The daemon does it (fs/control.h);
- * here are the checks that need no array, and the waiting for the end. */
+/* raid5cryptfs-rebuild add, replace, spare: disks that come into a mounted array.  The daemon does it (fs/control.h); here are the checks
+ * that need no array, and the waiting for the end. */
 #include "base/cleanup.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
@@ -43,19 +43,10 @@ void rebuild_spare_usage(void)
 "          -f, --force    as with add\n", stdout);
 }
 
-void rebuild_remove_usage(void)
-{
-	fputs(
-"  remove MOUNTPOINT MEMBER\n"
-"        Takes a spare out of the array.  One that is just taking another member's place only stops doing so, and is a spare again.\n",
-		stdout);
-}
-
 static const struct rebuild_command
 	add_command = { "fsw", 2, "the mount point and the disk", rebuild_add_usage },
 	replace_command = { "fsw", 3, "the mount point, the member to be replaced, and the disk that takes its place", rebuild_replace_usage },
-	spare_command = { "f", 2, "the mount point and the disk", rebuild_spare_usage },
-	remove_command = { "", 2, "the mount point and the member", rebuild_remove_usage };
+	spare_command = { "f", 2, "the mount point and the disk", rebuild_spare_usage };
 
 /* ---- Waiting ---- */
 
@@ -86,7 +77,7 @@ static void show(const struct following *f, struct progress *progress)
 {
 	const struct control_job *job = &f->request.status.job;
 
-	if (job->running && job->target == f->replace.new_member)
+	if (job->running && (job->targets >> f->replace.new_member & 1))
 		progress_show(progress, job->waits ? "waiting" : f->what, job->done_bytes, job->total_bytes);
 }
 
@@ -180,35 +171,8 @@ int rebuild_spare(int argc, char **argv, struct fail *fail)
 	if (!r)
 		r = rebuild_request_ask(&request, &change, fail);
 	if (!r)
-		printf("%s: is a spare now, as member %u. It steps in by itself when a member has failed.\n", request.what, change.member + 1);
-	return r;
-}
-
-static void tell_removed(const struct control_member *before, uint32_t member)
-{
-	if (before->role == MEMBER_REPLACEMENT)
-		printf("The replace was cancelled: member %u is a spare again. To take it out of the array, remove it once more.\n", member + 1);
-	else if (*before->path && before->state != MEMBER_OUT)
-		printf("Member %u (%s) is out of the array for good; its label was wiped.\n", member + 1, before->path);
-	else
-		printf("Member %u is out of the array for good. Its disk could not be written to: if it still works, raid5cryptfs-rebuild erase "
-			"wipes its label.\n", member + 1);
-}
-
-int rebuild_remove(int argc, char **argv, struct fail *fail)
-{
-	struct rebuild_request request = { 0 };
-	struct control_change change = { .action = CONTROL_REMOVE };
-	uint32_t member;
-	int r = rebuild_request_parse(argc, argv, &remove_command, &request, fail);
-
-	if (!r)
-		r = rebuild_request_find(&request, request.what, &member, fail);
-	if (r < 0)
-		return r;
-	change.member = member;
-	r = rebuild_request_ask(&request, &change, fail);
-	if (!r)
-		tell_removed(&request.status.members[member], member);
+		printf("%s: is a spare now, as member %u. %s\n", request.what, change.member + 1, change.stands_in ?
+			"It steps in by itself when a member has failed." :
+			"It is too small to stand in for a member alone: it does so only together with other spares or free room on members.");
 	return r;
 }

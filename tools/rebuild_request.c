@@ -16,12 +16,12 @@
 int rebuild_request_parse(int argc, char **argv, const struct rebuild_command *command, struct rebuild_request *request, struct fail *fail)
 {
 	static const struct option options[] = {
-		{ "force", no_argument, NULL, 'f' }, { "speed", required_argument, NULL, 's' }, { "wait", no_argument, NULL, 'w' },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
+		{ "cancel", no_argument, NULL, 'c' }, { "force", no_argument, NULL, 'f' }, { "speed", required_argument, NULL, 's' },
+		{ "wait", no_argument, NULL, 'w' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "fs:wh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "cfs:wh", options, NULL)) != -1) {
 		if (c == 'h') {
 			command->usage();
 			exit(0);
@@ -32,6 +32,7 @@ int rebuild_request_parse(int argc, char **argv, const struct rebuild_command *c
 			return fail_set(fail, EINVAL, FAIL_USAGE, "--speed %s: not a size of at least 64K (for each second), as in --speed 50M", optarg);
 		request->force = request->force || c == 'f';
 		request->wait = request->wait || c == 'w';
+		request->cancel = request->cancel || c == 'c';
 	}
 	if (argc - optind != command->argument_count)
 		return fail_set(fail, EINVAL, FAIL_USAGE, "give %s; see raid5cryptfs-rebuild --help", command->arguments);

@@ -9,7 +9,7 @@
 #define REBUILD_POLL_US 100000u
 
 struct rebuild_request {
-	bool force, wait;
+	bool force, wait, cancel;
 	uint64_t speed_bytes;            /* 0: as it is */
 	const char *mountpoint;
 	const char *what;                /* the argument after it: a disk or a member */
@@ -18,7 +18,7 @@ struct rebuild_request {
 };
 
 struct rebuild_command {
-	const char *letters;             /* the options that it takes, of "fsw" */
+	const char *letters;             /* the options that it takes, of "cfsw" */
 	int argument_count;              /* with the mount point: 2 or 3 */
 	const char *arguments;           /* in words */
 	void (*usage)(void);

@@ -61,7 +61,15 @@ static const char *engine_text(const struct control_status *s)
 /* NULL: nothing is on its way. */
 static const struct control_job *job_of(const struct control_status *s)
 {
-	return s->job.running && s->job.source < s->member_count && s->job.target < s->member_count ? &s->job : NULL;
+	bool whole = s->job.source < s->member_count && s->job.targets && !((uint64_t)s->job.targets >> s->member_count);
+	return s->job.running && whole ? &s->job : NULL;
+}
+
+/* One member takes the other's place; else data goes to several, or to what one has free. */
+static bool is_replace(const struct control_status *s, const struct control_job *job)
+{
+	bool one = !(job->targets & (job->targets - 1));
+	return one && s->members[__builtin_ctz(job->targets)].role == MEMBER_REPLACEMENT;
 }
 
 /* ---- For people ---- */
@@ -95,8 +103,9 @@ static void print_member_state(const struct control_status *s, unsigned index, F
 
 	if (m->role == MEMBER_SPARE)
 		fputs("spare", out);
-	else if (m->role == MEMBER_REPLACEMENT && job && job->target == index)
-		fprintf(out, "taking the place of member %u (%u %%)", job->source + 1u, percent(job->done_bytes, job->total_bytes));
+	else if (m->role == MEMBER_REPLACEMENT && job && (job->targets >> index & 1))
+		fprintf(out, "taking %s of member %u (%u %%)", is_replace(s, job) ? "the place" : "data", job->source + 1u,
+			percent(job->done_bytes, job->total_bytes));
 	else if (m->role == MEMBER_REPLACEMENT)
 		fputs("taking the place of a member", out);
 	if (plain || m->state != MEMBER_IN_SYNC || m->has_gap)
@@ -210,10 +219,15 @@ static void print_scrub(const struct control_status *s, FILE *out)
 static void print_job(const struct control_status *s, FILE *out)
 {
 	const struct control_job *job = job_of(s);
+	char targets[CONFIG_NAMES_BYTES];
 
-	if (job)
-		fprintf(out, "  replace        member %u takes the place of member %u, %u %%%s\n", job->target + 1u, job->source + 1u,
-			percent(job->done_bytes, job->total_bytes), job->waits ? ", waits for a member" : "");
+	if (!job)
+		return;
+	if (is_replace(s, job))
+		fprintf(out, "  replace        member %u takes the place of member %u", __builtin_ctz(job->targets) + 1u, job->source + 1u);
+	else
+		fprintf(out, "  move           data of member %u goes to %s", job->source + 1u, config_name_members(job->targets, targets));
+	fprintf(out, ", %u %%%s\n", percent(job->done_bytes, job->total_bytes), job->waits ? ", waits for a member" : "");
 }
 
 /* What cannot go on says itself what it is. */
@@ -385,11 +399,15 @@ static void json_job(const struct control_status *s, FILE *out)
 {
 	const struct control_job *job = job_of(s);
 
-	if (!job)
+	if (!job) {
 		fputs(",\"job\":null", out);
-	else
-		fprintf(out, ",\"job\":{\"source\":%u,\"target\":%u,\"waits\":%s,\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}",
-			job->source, job->target, json_bool(job->waits), job->done_bytes, job->total_bytes);
+		return;
+	}
+	fprintf(out, ",\"job\":{\"source\":%u,\"target\":%u,\"targets\":[", job->source, __builtin_ctz(job->targets));
+	for (uint32_t left = job->targets; left; left &= left - 1)
+		fprintf(out, "%u%s", __builtin_ctz(left), left & (left - 1) ? "," : "]");
+	fprintf(out, ",\"waits\":%s,\"done_bytes\":%" PRIu64 ",\"total_bytes\":%" PRIu64 "}", json_bool(job->waits), job->done_bytes,
+		job->total_bytes);
 }
 
 static void json_stalled(const struct control_status *s, FILE *out)

@@ -79,8 +79,18 @@ static int make_spare(struct fs *fs, struct control_change *change, struct fail 
 	int r = open_new(fs, change, &disk, fail);
 	if (r == 0)
 		r = fs_member_spare(fs, disk, change->force, &member, fail);
+	if (r < 0)
+		return r;
+	change->member = member;
+	change->stands_in = fs_member_stands_in(fs, member);
+	return 0;
+}
+
+static int drop(struct fs *fs, struct control_change *change, struct fail *fail)
+{
+	int r = fs_member_fail(fs, change->member, fail);
 	if (r == 0)
-		change->member = member;
+		change->stands_in = fs_member_has_room(fs, change->member);
 	return r;
 }
 
@@ -95,9 +105,11 @@ static int do_change(struct fs *fs, struct control_change *change, struct fail *
 	case CONTROL_SPARE:
 		return make_spare(fs, change, fail);
 	case CONTROL_FAIL:
-		return fs_member_fail(fs, change->member, fail);
+		return drop(fs, change, fail);
 	case CONTROL_REMOVE:
 		return fs_member_remove(fs, change->member, fail);
+	case CONTROL_CANCEL:
+		return fs_member_cancel(fs, change->member, fail);
 	case CONTROL_SCRUB:
 		return fs_scrub(fs, (enum scrub_action)change->scrub, change->speed_bytes, fail);
 	}
@@ -132,7 +144,7 @@ static void answer_change(fuse_req_t req, const void *in, size_t in_bytes, size_
 		return;
 	}
 	memcpy(&change, in, sizeof change);
-	if (change.version != CONTROL_VERSION || change.action > CONTROL_REMOVE || change.scrub > SCRUB_STOP
+	if (change.version != CONTROL_VERSION || change.action > CONTROL_CANCEL || change.scrub > SCRUB_STOP
 		|| !memchr(change.path, 0, sizeof change.path) || (has_path(&change) && change.path[0] != '/')) {
 		fuse_reply_err(req, EINVAL);
 		return;

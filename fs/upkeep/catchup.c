@@ -218,6 +218,7 @@ static void note_worked(struct fs *fs, unsigned member)
 {
 	SCOPED_LOCK(&fs->lock);
 	fs->retries[member].worked = true;
+	fs->retries[member].stays = false;
 }
 
 /* A member that was dropped while mounted is tried again, ever more seldom; one that was out when the array was opened at once. */

@@ -76,6 +76,8 @@ int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member)
 	return r;
 }
 
+bool fs_member_has_room(struct fs *fs, unsigned member) { return reshape_has_room(fs, member); }
+
 int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail)
 {
 	int r = begin(fs, fail);
@@ -126,15 +128,22 @@ static int cannot_take(int r, unsigned member, const char *name, struct fail *fa
 	return step_failed(r, "The member cannot be replaced", fail);
 }
 
+static int under_way(struct fs *fs, struct fail *fail)
+{
+	char sources[CONFIG_NAMES_BYTES], targets[CONFIG_NAMES_BYTES];
+	config_name_members(config_job_sources(fs->config), sources);
+	config_name_members(config_job_targets(fs->config), targets);
+	return fail_set(fail, EBUSY, FAIL_BUSY, "The data of %s is on its way to %s. Wait until that has ended, or cancel it (remove --cancel).",
+		sources, targets);
+}
+
 /* Is it one that can be replaced? */
 static int check_replaced(struct fs *fs, unsigned member, struct fail *fail)
 {
 	const struct config *config = fs->config;
 	if (member >= config->member_count || !(config_with_columns(config) >> member & 1))
 		return fail_set(fail, ENOENT, FAIL_USAGE, "The array has no such member, or it is a spare: there is nothing to replace.");
-	if (config->job_count > 0)
-		return fail_set(fail, EBUSY, FAIL_BUSY, "A member is being replaced already. Wait until that has ended, or cancel it (remove).");
-	return 0;
+	return config->job_count > 0 ? under_way(fs, fail) : 0;
 }
 
 /* The member that a disk could be added for: its columns are out, and nobody is about to have them.  (Jobs whose target is out as well
@@ -155,7 +164,8 @@ static int find_missing(struct fs *fs, const char *name, unsigned *ret_member, s
 		return 0;
 	}
 	if (out & config_needed(fs->config))
-		return fail_set(fail, ENOENT, FAIL_USAGE, "Another disk is taking the place of the missing member already. Make %s a spare.", name);
+		return fail_set(fail, ENOENT, FAIL_USAGE, "Another disk is taking the place of the missing member already, or several are. Make %s a "
+			"spare, or cancel that first (remove --cancel).", name);
 	return fail_set(fail, ENOENT, FAIL_USAGE, "No member is missing: there is no place for %s. To exchange a disk that works, use replace; "
 		"to have another one ready, make it a spare.", name);
 }
@@ -214,20 +224,12 @@ static int try_size(struct fs *fs, unsigned member, uint64_t size_bytes)
 	return r;
 }
 
-/* A spare that can stand in for nobody is none. */
-static int check_useful(struct fs *fs, const struct disk *disk, struct fail *fail)
+/* The owner counts on the spare: where he wanted lost members to stay as they are, it steps in. */
+static void forget_stays(struct fs *fs)
 {
-	uint32_t have = config_with_columns(fs->config);
-	int r = -ENOSPC;
-	for (unsigned m = 0; m < MEMBERS_MAX && r == -ENOSPC; m++)
-		if (have >> m & 1)
-			r = try_size(fs, m, disk->size_bytes);
-	if (r == -ENOSPC)
-		return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "%s has %llu bytes, which is too small to stand in for any member. Nothing was changed.",
-			disk->name, (unsigned long long)disk->size_bytes);
-	if (r == -EMLINK)
-		return too_many(fail);
-	return r < 0 ? step_failed(r, "The spare cannot be added", fail) : 0;
+	SCOPED_LOCK(&fs->lock);
+	for (unsigned m = 0; m < MEMBERS_MAX; m++)
+		fs->retries[m].stays = false;
 }
 
 int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_member, struct fail *fail)
@@ -239,13 +241,27 @@ int fs_member_spare(struct fs *fs, struct disk *disk, bool force, unsigned *ret_
 	}
 	r = array_check_new(fs->array, disk, force, fail);
 	if (r == 0)
-		r = check_useful(fs, disk, fail);
-	if (r == 0)
 		r = add_spare(fs, disk, force, ret_member, fail);
 	else
 		disk_close(disk);
+	if (r == 0)
+		forget_stays(fs);
 	end(fs);
 	return r;
+}
+
+bool fs_member_stands_in(struct fs *fs, unsigned spare)
+{
+	uint32_t have = config_with_columns(fs->config) & ~(UINT32_C(1) << spare);
+	bool can = false;
+	for (unsigned m = 0; m < MEMBERS_MAX && !can; m++) {
+		struct config *next = have >> m & 1 ? config_next(fs->config) : NULL;
+		if (next)
+			config_cancel_jobs(next);
+		can = next && config_begin_jobs(next, m, UINT32_C(1) << spare) == 0;
+		config_free(next);
+	}
+	return can;
 }
 
 int fs_member_find_spare(struct fs *fs, const char *path, unsigned *ret_member)
@@ -270,6 +286,16 @@ static int make_way(struct fs *fs, unsigned member)
 	return r == 0 && fs->config->job_count > 0 ? reshape_cancel(fs) : r;
 }
 
+static int begin_jobs(struct fs *fs, unsigned member, unsigned spare)
+{
+	struct config *next = config_next(fs->config);
+	int r = next ? config_begin_jobs(next, member, UINT32_C(1) << spare) : -ENOMEM;
+	if (r == 0)
+		return reshape_begin(fs, next, member);
+	config_free(next);
+	return r;
+}
+
 static int begin_replacing(struct fs *fs, unsigned member, unsigned spare, struct fail *fail)
 {
 	struct member_status s;
@@ -284,7 +310,7 @@ static int begin_replacing(struct fs *fs, unsigned member, unsigned spare, struc
 	if (r == 0)
 		r = make_way(fs, member);
 	if (r == 0)
-		r = reshape_begin(fs, member, spare);
+		r = begin_jobs(fs, member, spare);
 	return r < 0 ? cannot_take(r, member, s.name, fail) : 0;
 }
 
@@ -360,29 +386,110 @@ int fs_member_add(struct fs *fs, struct disk *disk, bool force, unsigned *ret_me
 	return r;
 }
 
-static int remove_spare(struct fs *fs, unsigned member, struct fail *fail)
+/* ---- Leaving ---- */
+
+static int cancel(struct fs *fs, struct fail *fail)
+{
+	uint32_t sources = config_job_sources(fs->config);
+	int r = reshape_cancel(fs);
+	if (r < 0)
+		return step_failed(r, "What is under way cannot be cancelled", fail);
+	for (unsigned m = 0; m < array_member_count(fs->array); m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		SCOPED_LOCK(&fs->lock);
+		fs->retries[m].stays = fs->retries[m].stays || ((sources >> m & 1) && s.state == MEMBER_OUT);
+	}
+	return 0;
+}
+
+int fs_member_cancel(struct fs *fs, unsigned member, struct fail *fail)
+{
+	int r = begin(fs, fail);
+	if (r < 0)
+		return r;
+	uint32_t moving = config_job_sources(fs->config) | config_job_targets(fs->config);
+	if (member < MEMBERS_MAX && (moving >> member & 1))
+		r = cancel(fs, fail);
+	else
+		r = fail_set(fail, ENOENT, FAIL_USAGE, "No data is on its way from member %u or to it: there is nothing to cancel.", member + 1);
+	end(fs);
+	return r;
+}
+
+static int no_room(struct fs *fs, unsigned member, uint32_t settled, struct fail *fail)
 {
 	const struct config *config = fs->config;
-	if (member >= config->member_count || config->members[member].role == MEMBER_UNUSED)
-		return fail_set(fail, ENOENT, FAIL_USAGE, "The array has no such member.");
-	if (config_needed(config) >> member & 1)
-		return fail_set(fail, EINVAL, FAIL_USAGE, "Member %u serves: only a spare can be removed. To take its disk out, replace it.", member + 1);
-	if (config_job_targets(config) >> member & 1) {
-		int r = reshape_cancel(fs);
-		return r < 0 ? step_failed(r, "The replacing cannot be cancelled", fail) : 0;
+	uint64_t lacking;
+	int r = config_lacking_granules(config, member, settled, &lacking);
+	if (r < 0)
+		return step_failed(r, "The member cannot be removed", fail);
+	return fail_set(fail, ENOSPC, FAIL_TOO_SMALL, "There is no room for the data of member %u on other members, each part on one that has no "
+		"other part of the same rows: %llu bytes lack. Add a spare of at least %llu bytes (spare), or replace the member (replace). Nothing was "
+		"changed.", member + 1, (unsigned long long)(lacking * config->geometry.granule_bytes),
+		(unsigned long long)config_spare_bytes(config, lacking));
+}
+
+static bool too_few(uint32_t members, struct fail *fail)
+{
+	bool few = __builtin_popcount(members) < (int)MEMBERS_MIN;
+	if (few)
+		fail_set(fail, EINVAL, FAIL_TOO_FEW, "At least %u members must stay: replace this one (replace), or add a spare first (spare). "
+			"Nothing was changed.", MEMBERS_MIN);
+	return few;
+}
+
+static int vacate(struct fs *fs, unsigned member, struct fail *fail)
+{
+	uint32_t settled = reshape_settled(fs), self = UINT32_C(1) << member, needed = config_needed(fs->config) & ~self;
+	uint32_t stay = config_with_columns(fs->config) & ~self;
+	char names[CONFIG_NAMES_BYTES];
+	if (needed & ~settled)
+		return fail_set(fail, EBUSY, FAIL_TOO_FEW, "Not in sync: %s. Until that has changed, no member can leave. Wait, or replace the one that "
+			"is out. Nothing was changed.", config_name_members(needed & ~settled, names));
+	if (too_few(stay | (config_with_role(fs->config, MEMBER_SPARE) & settled), fail))
+		return -EINVAL;
+	struct config *next = config_next(fs->config);
+	int r = next ? config_vacate(next, member, settled, false) : -ENOMEM;
+	if (r == 0 && too_few(stay | config_job_targets(next), fail)) {
+		config_free(next);
+		return -EINVAL;
 	}
-	struct config *next = config_next(config);
+	if (r == 0)
+		r = reshape_begin(fs, next, member);
+	else
+		config_free(next);
+	return r == -ENOSPC ? no_room(fs, member, settled, fail) : r < 0 ? step_failed(r, "The member cannot be removed", fail) : 0;
+}
+
+static int remove_spare(struct fs *fs, unsigned member, struct fail *fail)
+{
+	struct config *next = config_next(fs->config);
 	if (next)
 		config_remove_member(next, member);
 	int r = next ? reshape_step(fs, next, NULL) : -ENOMEM;
 	return r < 0 ? step_failed(r, "The spare cannot be removed", fail) : 0;
 }
 
+/* A member that has no columns any more, or whose columns are on their way, is leaving already. */
+static int leave(struct fs *fs, unsigned member, struct fail *fail)
+{
+	const struct config *config = fs->config;
+	uint32_t self = UINT32_C(1) << member;
+	if (member >= config->member_count || config->members[member].role == MEMBER_UNUSED)
+		return fail_set(fail, ENOENT, FAIL_USAGE, "The array has no such member.");
+	if (!(config_needed(config) & self))
+		return config_job_targets(config) & self ? cancel(fs, fail) : remove_spare(fs, member, fail);
+	if (config_job_sources(config) & self || !(config_with_columns(config) & self))
+		return 0;
+	return config->job_count > 0 ? under_way(fs, fail) : vacate(fs, member, fail);
+}
+
 int fs_member_remove(struct fs *fs, unsigned member, struct fail *fail)
 {
 	int r = begin(fs, fail);
 	if (r == 0) {
-		r = remove_spare(fs, member, fail);
+		r = leave(fs, member, fail);
 		end(fs);
 	}
 	return r;

@@ -20,6 +20,8 @@ int fs_member_add_spare(struct fs *fs, unsigned spare, unsigned *ret_member, str
 int fs_member_readd(struct fs *fs, struct disk *disk, unsigned *ret_member, struct fail *fail);
 /* The same for a member that is out and whose disk is still open, by the name that it was opened with.  -ENOENT if there is none. */
 int fs_member_resume(struct fs *fs, const char *path, unsigned *ret_member);
+/* Is there room for all data of the member on others? If it is out, they take it (see reshape.c). */
+bool fs_member_has_room(struct fs *fs, unsigned member);
 /* Drops a member: it does not come back by itself while mounted.  FAIL_TOO_FEW when the array cannot do without it. */
 int fs_member_fail(struct fs *fs, unsigned member, struct fail *fail);
 /* Makes the disk, whatever is on it, a spare: *ret_member.  FAIL_TOO_SMALL; FAIL_BUSY: it is a member; FAIL_SIGNATURE, without `force`: it
@@ -32,7 +34,15 @@ int fs_member_find_spare(struct fs *fs, const char *path, unsigned *ret_member);
 int fs_member_replace(struct fs *fs, unsigned member, unsigned spare, struct fail *fail);
 /* The same with a disk that fs_member_spare makes a spare first.  If it cannot take the place of that member, nothing is done to it. */
 int fs_member_replace_by(struct fs *fs, unsigned member, struct disk *disk, bool force, unsigned *ret_new, struct fail *fail);
-/* A spare is a member no more.  One that is taking another's place stays a spare, and no longer does.  FAIL_USAGE: it serves. */
+/* Could the spare alone take the place of one that has data?  One that is smaller helps only together with others. */
+bool fs_member_stands_in(struct fs *fs, unsigned spare);
+/* A spare is a member no more.  One that is taking another's place stays a spare, and no longer does.  A member that serves, or is out: its
+ * data begins to go to free granules of the others and to spares, and it is a member no more when they have it; until then it serves as it
+ * did.  (0 also if it was on its way already.)  FAIL_TOO_SMALL: there is no room; FAIL_TOO_FEW: less than three would stay, or another is
+ * not in sync; FAIL_BUSY: another's data is on its way. */
 int fs_member_remove(struct fs *fs, unsigned member, struct fail *fail);
+/* What is on its way from the member, or to it, stays where it was; if the member is out, until it is back, a spare is added, or the next
+ * mount.  FAIL_USAGE: nothing is. */
+int fs_member_cancel(struct fs *fs, unsigned member, struct fail *fail);
 
 #endif

@@ -5,9 +5,10 @@
  *   jobs, all copied                their end, once all who will have columns of their bands are settled (J7)
  *   a replacement with columns      votes (V2), or takes the vote of a voter without columns that is out (V4)
  *   a voter without columns         is a member no more (V3), nor is one that was replaced before it voted
- *   a member that is out, a spare   jobs for all of its columns onto the spare
+ *   a member that is out            jobs for all of its columns, onto a spare or wherever there is room for all of them (config_vacate)
  *
- * A spare waits a little, since cables and hubs have moments; not if the owner failed the member, or it is worn out. */
+ * That last one waits a little, since cables and hubs have moments; not if the owner failed the member, or it is worn out.  It is for all
+ * columns or none: what a file consists of lies in all bands, so with a part of them a second loss would be as bad as with none. */
 #include "fs/upkeep/reshape.h"
 
 #include "fs/upkeep/boundary.h"
@@ -21,6 +22,8 @@
 #define STEP_TRIES 8u
 
 /* ---- Steps ---- */
+
+static unsigned first_of(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
 
 struct stepping { struct config *next; struct disk *added; };
 
@@ -59,31 +62,35 @@ int reshape_step(struct fs *fs, struct config *next, struct disk *added)
 	return r;
 }
 
-int reshape_begin(struct fs *fs, unsigned source, unsigned target)
+int reshape_begin(struct fs *fs, struct config *next, unsigned source)
 {
-	struct config *next = config_next(fs->config);
-	int r = next ? config_begin_jobs(next, source, UINT32_C(1) << target) : -ENOMEM;
-	if (r < 0) {
-		config_free(next);
-		return r;
-	}
-	r = reshape_step(fs, next, NULL);
-	if (r == 0)
+	char names[CONFIG_NAMES_BYTES];
+	uint32_t targets = config_job_targets(next);
+	unsigned target = first_of(targets);
+	bool replaces = targets == UINT32_C(1) << target && fs->config->members[target].role == MEMBER_SPARE;
+	int r = reshape_step(fs, next, NULL);
+	if (r == 0 && replaces)
 		event_report(&fs->options.events, EVENT_REPLACE_STARTED, (int)target, "member %u is taking the place of member %u", target + 1,
 			source + 1);
+	else if (r == 0)
+		event_report(&fs->options.events, EVENT_REPLACE_STARTED, (int)target, "the data of member %u goes to %s", source + 1,
+			config_name_members(targets, names));
 	return r;
 }
 
 int reshape_cancel(struct fs *fs)
 {
+	char sources[CONFIG_NAMES_BYTES], targets[CONFIG_NAMES_BYTES];
 	struct config *next = config_next(fs->config);
 	if (!next)
 		return -ENOMEM;
-	unsigned target = next->jobs[0].target.member;
+	unsigned target = first_of(config_job_targets(next));
+	config_name_members(config_job_sources(next), sources);
+	config_name_members(config_job_targets(next), targets);
 	config_cancel_jobs(next);
 	int r = reshape_step(fs, next, NULL);
 	if (r == 0)
-		event_report(&fs->options.events, EVENT_REPLACE_STOPPED, (int)target, "member %u no longer takes another's place", target + 1);
+		event_report(&fs->options.events, EVENT_REPLACE_STOPPED, (int)target, "the data of %s no longer goes to %s", sources, targets);
 	return r;
 }
 
@@ -114,8 +121,6 @@ static void look(struct fs *fs, struct view *v)
 	}
 }
 
-static unsigned first_of(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
-
 static int step_or_later(struct fs *fs, struct config *next)
 {
 	int r = next ? reshape_step(fs, next, NULL) : -ENOMEM;
@@ -142,51 +147,71 @@ static void note_out(struct fs *fs, const struct view *v)
 	}
 }
 
-/* Is its place to be taken? */
+/* Are its columns to be brought back by others? */
 static bool lost(struct fs *fs, const struct view *v, unsigned member)
 {
 	if (!((v->columns & v->out) >> member & 1))
 		return false;
 	SCOPED_LOCK(&fs->lock);
-	return !fs->changing_members && (fs->retries[member].held || v->members[member].worn_out
+	return !fs->changing_members && !fs->retries[member].stays && (fs->retries[member].held || v->members[member].worn_out
 		|| fs_now_ns(fs) - fs->out_since_ns[member] >= SPARE_WAITS_NS);
 }
 
-/* Would all of its columns fit there, if there were no jobs? */
-static bool fits(const struct view *v, unsigned member, unsigned spare)
+/* A version with jobs for all of its columns, in place of those that are; or NULL: there is no room for them.  Members with a gap are taken
+ * if there is none else: with a source that is out, it is the jobs that close it (jobs.c). */
+static struct config *plan(const struct view *v, unsigned member)
 {
-	struct config *next = config_next(v->config);
-	if (next)
+	const uint32_t usable[] = { v->settled, v->in_sync };
+	for (unsigned i = 0; i < 2; i++) {
+		struct config *next = config_next(v->config);
+		if (!next)
+			return NULL;
 		config_cancel_jobs(next);
-	bool fit = next && config_begin_jobs(next, member, UINT32_C(1) << spare) == 0;
-	config_free(next);
-	return fit;
+		if (config_vacate(next, member, usable[i], true) == 0)
+			return next;
+		config_free(next);
+	}
+	return NULL;
 }
 
-/* One that could take the lost member's place: a spare, or one of `also` that has no columns yet.  -1: none. */
-static int find_stand_in(const struct view *v, unsigned member, uint32_t also)
+static bool has_room(const struct view *v, unsigned member)
 {
-	uint32_t spares = (config_with_role(v->config, MEMBER_SPARE) | (also & ~v->columns)) & v->settled;
-	for (unsigned s = 0; s < v->count; s++)
-		if ((spares >> s & 1) && fits(v, member, s))
-			return (int)s;
-	return -1;
+	struct config *next = plan(v, member);
+	bool has = next;
+	config_free(next);
+	return has;
+}
+
+bool reshape_has_room(struct fs *fs, unsigned member)
+{
+	struct view v;
+	look(fs, &v);
+	return (v.columns >> member & 1) && has_room(&v, member);
+}
+
+uint32_t reshape_settled(struct fs *fs)
+{
+	struct view v;
+	look(fs, &v);
+	return v.settled;
 }
 
 /* ---- Jobs ---- */
 
-/* A member is lost, these jobs do not bring its columns back, and others could: with spares, or the very target of these (J9). */
+/* A member is lost, these jobs do not bring missing columns back, and others could (J9). */
 static bool in_the_way(struct fs *fs, const struct view *v, const struct array_job *job)
 {
-	uint32_t helped = job->targets & v->out ? 0 : job->sources;
+	if (!(job->targets & v->out) && (job->sources & v->out))
+		return false;
 	for (unsigned m = 0; m < v->count; m++)
-		if (!(helped >> m & 1) && lost(fs, v, m) && find_stand_in(v, m, job->targets) >= 0)
+		if (lost(fs, v, m) && has_room(v, m))
 			return true;
 	return false;
 }
 
 static int work_on_jobs(struct fs *fs, const struct view *v)
 {
+	char names[CONFIG_NAMES_BYTES];
 	struct array_job job;
 	array_job(fs->array, &job);
 	if (in_the_way(fs, v, &job)) {
@@ -204,7 +229,11 @@ static int work_on_jobs(struct fs *fs, const struct view *v)
 	struct config *next = config_next(v->config);
 	if (next)
 		config_end_jobs(next);
-	return step_or_later(fs, next);
+	r = step_or_later(fs, next);
+	if (r == 1 && !(job.targets & ~v->voters))
+		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)first_of(job.targets), "all data of %s is on others now",
+			config_name_members(job.sources, names));
+	return r;
 }
 
 /* ---- Voters ---- */
@@ -246,25 +275,34 @@ static int change_voters(struct fs *fs, const struct view *v)
 		config_remove_member(next, first_of(idle & v->out_for_good));
 	int r = step_or_later(fs, next);
 	if (r == 1)
-		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)member, "member %u is complete, and has the place of the one that it "
-			"stands in for", member + 1);
+		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)member, "member %u has all data that it was to get, and serves now",
+			member + 1);
 	return r;
 }
 
-/* ---- Spares ---- */
+/* ---- Lost members ---- */
 
-static int take_spare(struct fs *fs, const struct view *v)
+static int bring_back(struct fs *fs, const struct view *v, unsigned member, struct config *next)
+{
+	char names[CONFIG_NAMES_BYTES];
+	uint32_t spares = config_job_targets(next) & config_with_role(v->config, MEMBER_SPARE);
+	int r = reshape_begin(fs, next, member);
+	if (r == 0 && spares)
+		event_report(&fs->options.events, EVENT_SPARE_TAKEN, (int)first_of(spares), "member %u is out: %s stand%s in for it", member + 1,
+			config_name_members(spares, names), spares & (spares - 1) ? "" : "s");
+	return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
+}
+
+static int replace_lost(struct fs *fs, const struct view *v)
 {
 	for (unsigned m = 0; m < v->count; m++) {
-		int s = lost(fs, v, m) ? find_stand_in(v, m, 0) : -1;
-		if (s < 0)
+		struct config *next = lost(fs, v, m) ? plan(v, m) : NULL;
+		if (!next)
 			continue;
-		if (!(v->out_for_good >> m & 1))
-			return say_it_is_out(fs);
-		int r = reshape_begin(fs, m, (unsigned)s);
-		if (r == 0)
-			event_report(&fs->options.events, EVENT_SPARE_TAKEN, s, "spare %u steps in for member %u, which is out", (unsigned)s + 1, m + 1);
-		return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
+		if (v->out_for_good >> m & 1)
+			return bring_back(fs, v, m, next);
+		config_free(next);
+		return say_it_is_out(fs);
 	}
 	return 0;
 }
@@ -280,7 +318,7 @@ int reshape_work(struct fs *fs)
 	if (v.config->job_count > 0)
 		return work_on_jobs(fs, &v);
 	int r = change_voters(fs, &v);
-	return r != 0 ? r : take_spare(fs, &v);
+	return r != 0 ? r : replace_lost(fs, &v);
 }
 
 bool reshape_waits(struct fs *fs, const struct array_job *job)

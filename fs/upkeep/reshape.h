@@ -8,12 +8,16 @@
  * that it adds.  0, or -errno: -EBUSY and -EAGAIN (a member failed, and is out now) if nothing was changed, and it may be tried again.
  * With step_lock. */
 int reshape_step(struct fs *fs, struct config *next, struct disk *added);
-/* Begins to put all columns of `source`, which is in sync or out, on `target`, a spare in sync.  0, -errno as above, -ENOSPC: they do not
- * fit.  With step_lock. */
-int reshape_begin(struct fs *fs, unsigned source, unsigned target);
+/* Begins the jobs of `next` (taken over), which are for all columns of `source`.  Their targets are in sync.  0, -errno as above.  With
+ * step_lock. */
+int reshape_begin(struct fs *fs, struct config *next, unsigned source);
+/* Members that are settled, bit by index. */
+uint32_t reshape_settled(struct fs *fs);
+/* Is there room for all columns of the member on others that are in sync, were there no jobs? */
+bool reshape_has_room(struct fs *fs, unsigned member);
 /* Cancels the jobs.  With step_lock. */
 int reshape_cancel(struct fs *fs);
-/* What comes next by itself, when nothing is left to be caught up: copying, ending jobs, voters that change, spares that step in. 1: there
+/* What comes next by itself, when nothing is left to be caught up: copying, ending jobs, voters that change, lost members. 1: there
  * is more to do now; 0: nothing at the moment; -errno.  The work thread's; no lock held. */
 int reshape_work(struct fs *fs);
 /* Do the jobs wait for a member? */

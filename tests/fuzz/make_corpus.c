@@ -246,9 +246,11 @@ static void put_replacing(struct control_status *status)
 		struct control_member *m = &status->members[status->member_count++];
 		*m = (struct control_member){ .role = (uint8_t)roles[i], .uuid.b[0] = (uint8_t)(i + 1), .size_bytes = 64 << 20 };
 	}
-	status->job = (struct control_job){ .running = true, .source = 1, .target = (uint8_t)(status->member_count - 1), .waits = true,
+	status->job = (struct control_job){ .running = true, .source = 1, .targets = UINT32_C(1) << (status->member_count - 1), .waits = true,
 		.done_bytes = 1000, .total_bytes = 5000 };
 	put_structure("control", "replacing", status, sizeof *status);
+	status->job.targets |= 1;
+	put_structure("control", "several", status, sizeof *status);
 }
 
 static void put_status(struct simfs *sim)

@@ -7,8 +7,8 @@ from faulty import *
 
 # ---- JSON ----
 
-TYPES = {"string": str, "integer": int, "boolean": bool, "array of objects": list, "array of strings": list, "object": dict,
-         "null": type(None)}
+TYPES = {"string": str, "integer": int, "boolean": bool, "array of objects": list, "array of strings": list, "array of integers": list,
+         "object": dict, "null": type(None)}
 SECTIONS = {"arrays": "Arrays", "members": "Members", "others": "Others", "gap": "Gaps", "scrub": "Scrub", "job": "Job", "stalled": "Stalled",
             "last": "Last scrub"}
 
@@ -33,7 +33,7 @@ def check_json(value, section="The object"):
             for one in item if isinstance(item, list) else [item] if item else []:
                 check_json(one, SECTIONS[key])
         elif isinstance(item, list):
-            check(all(isinstance(text, str) for text in item), f"{section}: {key} is {item!r}")
+            check(all(isinstance(one, int if key == "targets" else str) for one in item), f"{section}: {key} is {item!r}")
 
 
 def status(*arguments, code=0, **kwargs):

@@ -1,6 +1,7 @@
 /* Random histories of all that owners, disks and the power may do to members: writing, working, adding and removing spares, replacing,
- * failing by hand, adding, taking back, mounts, cuts, writes that fail; at every moment with at most one needed member at fault, and
- * perhaps one absent that nobody needs.  Each mount must succeed and have all that was synced; in the end everything becomes whole. */
+ * removing members that serve, cancelling that, failing by hand, adding, taking back, mounts, cuts, writes that fail; at every moment
+ * with at most one needed member at fault, and perhaps one absent that nobody needs.  Some disks are too small to take a member's place
+ * alone. Each mount must succeed and have all that was synced; in the end everything becomes whole. */
 #include "fs/core.h"
 #include "fs/upkeep/members.h"
 #include "tests/sim/replace_state.h"
@@ -12,7 +13,8 @@
 #define DISKS 4u
 #define DISK_BYTES (UINT64_C(16) << 20)
 #define SECOND_NS INT64_C(1000000000)
-#define EXTRA 2u                 /* blank disks beside the first members */
+#define EXTRA 4u                 /* blank disks beside the first members */
+#define SMALL_BYTES (UINT64_C(11) << 20)
 #define ACTIONS 40u
 
 struct history {
@@ -23,6 +25,7 @@ struct history {
 	uint32_t failing;                /* the member whose disk is to fail a write or flush, or has done so */
 	unsigned failing_disk;
 	unsigned cuts, steps, failures;
+	bool spread;                     /* columns of one member went to several */
 };
 
 static uint64_t draw(struct history *h, uint64_t below)
@@ -54,6 +57,7 @@ static void look(struct history *h)
 	uint32_t before = h->fault;
 	h->fault = 0;
 	h->needed = config_needed(replace_config_of(sim));
+	h->spread = h->spread || __builtin_popcount(config_job_targets(replace_config_of(sim))) > 1;
 	for (unsigned m = 0; m < array_member_count(fs_array(sim->fs)); m++) {
 		struct member_status s;
 		array_member_status(fs_array(sim->fs), m, &s);
@@ -189,13 +193,17 @@ static void change_members(struct history *h, uint64_t what)
 		r = fs_member_add(sim->fs, simdisk_open(sim->world->disks[disk]), true, &member, &new_member, &sim->fail);
 	else if (what == 6 && absent_disk(h) >= 0)
 		r = fs_member_readd(sim->fs, simdisk_open(sim->world->disks[absent_disk(h)]), &member, &sim->fail);
+	else if (what == 7)
+		r = fs_member_remove(sim->fs, pick(h, h->needed), &sim->fail);
+	else if (what == 8 && replace_config_of(sim)->job_count > 0)
+		r = fs_member_cancel(sim->fs, pick(h, config_job_sources(replace_config_of(sim))), &sim->fail);
 	h->steps += r == 0;
 }
 
 static void act(struct history *h)
 {
 	struct simfs *sim = h->run.sim;
-	uint64_t what = draw(h, 23);
+	uint64_t what = draw(h, 28);
 	look(h);
 	if (what < 3)
 		story_write_files(&h->run, 1 + (unsigned)draw(h, 2));
@@ -206,13 +214,17 @@ static void act(struct history *h)
 			fs_work(sim->fs);
 			simfs_sleep(sim, (int64_t)draw(h, 3) * 20 * SECOND_NS);
 		}
-	} else if (what < 19)
+	} else if (what < 20)
 		change_members(h, what - 12);
-	else if (what == 19)
+	else if (what < 23)
+		change_members(h, 7);
+	else if (what == 23)
+		change_members(h, 8);
+	else if (what == 24)
 		sim->world->cut_at_change = sim->world->changes + draw(h, 80);
-	else if (what == 20)
+	else if (what == 25)
 		remount(h);
-	else if (what == 21)
+	else if (what == 26)
 		let_fail(h);
 	else
 		cut_now(h);
@@ -220,13 +232,18 @@ static void act(struct history *h)
 		cut_now(h);
 }
 
-static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *failures)
+static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *failures, unsigned *spread)
 {
 	struct history h = { .random = seed * 77 + 5 };
 	REQUIRE(simfs_make(&h.run.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, seed) == 0);
 	REQUIRE(story_write_files(&h.run, 10) == 0);
 	for (unsigned i = 0; i < EXTRA; i++)
-		simworld_add(h.run.sim->world, DISK_BYTES + (i + 1) * UNIT_BYTES);
+		simworld_add(h.run.sim->world, (i % 2 ? SMALL_BYTES : DISK_BYTES) + (i + 1) * UNIT_BYTES);
+	for (unsigned i = 0; i < EXTRA && seed % 2; i++) {
+		unsigned member, disk = DISKS + i;
+		if (h.run.sim->world->disks[disk]->current.size_bytes < DISK_BYTES)
+			REQUIRE(fs_member_spare(h.run.sim->fs, simdisk_open(h.run.sim->world->disks[disk]), true, &member, &h.run.sim->fail) == 0);
+	}
 	unsigned failed = check_failed;
 	for (unsigned i = 0; i < ACTIONS && check_failed == failed; i++)
 		act(&h);
@@ -248,16 +265,18 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *fa
 	*cuts += h.cuts;
 	*steps += h.steps;
 	*failures += h.failures;
+	*spread += h.spread;
 	simfs_free(h.run.sim);
 }
 
 static void histories(uint64_t first, uint64_t count)
 {
-	unsigned cuts_done = 0, steps = 0, failures = 0;
+	unsigned cuts_done = 0, steps = 0, failures = 0, spread = 0;
 	for (uint64_t seed = first; seed < first + count; seed++)
-		history(seed, &cuts_done, &steps, &failures);
-	printf("%llu histories: %u cuts, %u changes of members, %u disks that failed\n", (unsigned long long)count, cuts_done, steps, failures);
-	CHECK(count < 10 || (cuts_done > count && steps > count && failures > count / 4));
+		history(seed, &cuts_done, &steps, &failures, &spread);
+	printf("%llu histories (%u of them with columns that went to several): %u cuts, %u changes of members, %u disks that failed\n",
+		(unsigned long long)count, spread, cuts_done, steps, failures);
+	CHECK(count < 10 || (cuts_done > count && steps > count && failures > count / 4 && spread > count / 10));
 }
 
 /* FIRST COUNT: other seeds. */
@@ -266,6 +285,6 @@ int main(int argc, char **argv)
 	if (argc == 3)
 		histories(strtoull(argv[1], NULL, 10), strtoull(argv[2], NULL, 10));
 	else
-		histories(1, 60);
+		histories(1, 100);
 	return CHECK_DONE();
 }

@@ -14,7 +14,7 @@ static const struct replace replace = {
 static void set(unsigned member, enum member_role role, enum member_state state)
 {
 	status.members[member] = (struct control_member){ .uuid.b[0] = (uint8_t)(member + 1), .role = (uint8_t)role, .state = (uint8_t)state,
-		.needed = role == MEMBER_VOTER };
+		.needed = role == MEMBER_VOTER, .has_columns = role == MEMBER_VOTER };
 }
 
 static void begin(void)
@@ -23,7 +23,7 @@ static void begin(void)
 	for (unsigned i = 0; i < NEW; i++)
 		set(i, MEMBER_VOTER, MEMBER_IN_SYNC);
 	set(NEW, MEMBER_REPLACEMENT, MEMBER_IN_SYNC);
-	status.job = (struct control_job){ .running = true, .source = OLD, .target = NEW };
+	status.job = (struct control_job){ .running = true, .source = OLD, .targets = 1 << NEW };
 }
 
 static enum replace_state now(void) { return replace_follow(&replace, &status); }
@@ -90,11 +90,43 @@ static void test_out(void)
 	CHECK_EQ(now(), REPLACE_GOES_ON);
 }
 
+/* One that leaves: its data goes to a voter and to the new one. */
+static void test_leaving(void)
+{
+	const struct leaving leaving = { OLD, { .b[0] = OLD + 1 } };
+
+	begin();
+	status.job.targets = 1 << 0 | 1 << NEW;
+	CHECK_EQ(leaving_targets(&status, OLD), 1 << 0 | 1 << NEW);
+	CHECK_EQ(leaving_targets(&status, 0), 0);
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_GOES_ON);
+	status.members[OLD].state = MEMBER_OUT;      /* it fails on the way */
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_GOES_ON);
+	status.members[0].state = MEMBER_OUT;
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_OUT);
+	status.members[0].state = MEMBER_IN_SYNC;
+	status.job.running = false;      /* cancelled */
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_STOPPED);
+	status.job.running = true;       /* another one's data */
+	status.job.source = 2;
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_STOPPED);
+	status.members[OLD].has_columns = false;     /* or it has ended */
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_GOES_ON);
+	status.job.running = false;
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_GOES_ON);
+	set(OLD, MEMBER_UNUSED, MEMBER_OUT);
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_DONE);
+	set(OLD, MEMBER_SPARE, MEMBER_IN_SYNC);
+	status.members[OLD].uuid.b[0] = 77;
+	CHECK_EQ(leaving_follow(&leaving, &status), REPLACE_DONE);
+}
+
 int main(void)
 {
 	test_steps();
 	test_old_one_last();
 	test_stopped();
 	test_out();
+	test_leaving();
 	return CHECK_DONE();
 }

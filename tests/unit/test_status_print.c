@@ -25,7 +25,7 @@ static void begin(void)
 	set(3, MEMBER_UNUSED, true);
 	set(4, MEMBER_SPARE, false);
 	set(5, MEMBER_REPLACEMENT, false);
-	status.job = (struct control_job){ .running = true, .source = 1, .target = 5, .done_bytes = 37, .total_bytes = 100 };
+	status.job = (struct control_job){ .running = true, .source = 1, .targets = 1 << 5, .done_bytes = 37, .total_bytes = 100 };
 }
 
 static void print(void (*how)(const struct status_list *list, FILE *out), const char *mountpoint, char **ret_text)
@@ -82,6 +82,21 @@ static void test_people(void)
 	SAYS_NOT("replace ");
 }
 
+/* Data that goes to several, or to free room on a member that serves. */
+static void test_several(void)
+{
+	begin();
+	set(4, MEMBER_REPLACEMENT, false);
+	status.job.targets = 1 << 0 | 1 << 4 | 1 << 5;
+	SAYS("  move           data of member 2 goes to members 1, 5 and 6, 37 %\n");
+	SAYS("  0 bytes, taking data of member 2 (37 %)\n");
+	SAYS_NOT("place");
+	JSON("\"job\":{\"source\":1,\"target\":0,\"targets\":[0,4,5],\"waits\":false,");
+	status.job.targets = 1 << 0;
+	SAYS("  move           data of member 2 goes to member 1, 37 %\n");
+	SAYS("  0 bytes, taking the place of a member\n");
+}
+
 /* A spare that is out or not there is told, and the array is no less healthy. */
 static void test_spare_out(void)
 {
@@ -111,7 +126,7 @@ static void test_json(void)
 {
 	begin();
 	JSON("\"map\":\"[UUU]\"");
-	JSON("\"job\":{\"source\":1,\"target\":5,\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"stalled\":[],"
+	JSON("\"job\":{\"source\":1,\"target\":5,\"targets\":[5],\"waits\":false,\"done_bytes\":37,\"total_bytes\":100},\"stalled\":[],"
 		"\"members\":[{\"index\":0,");
 	JSON("{\"index\":0,\"uuid\":\"01000000-0000-0000-0000-000000000000\",\"role\":\"member\",\"path\":\"/dev/d0\"");
 	JSON("},{\"index\":4,\"uuid\":\"05000000-0000-0000-0000-000000000000\",\"role\":\"spare\"");
@@ -176,9 +191,15 @@ static void test_hostile(void)
 	JSON("\"job\":null");
 	SAYS_NOT("replace ");
 	SAYS("taking the place of a member\n");
-	status.job = (struct control_job){ .running = true, .source = 255, .target = 255 };
+	status.job.source = 1;
+	status.job.targets = 0;
 	JSON("\"job\":null");
-	status.job = (struct control_job){ .running = true, .source = 1, .target = 5, .done_bytes = UINT64_MAX, .total_bytes = 1 };
+	status.job.targets = 1 << 6;
+	JSON("\"job\":null");
+	SAYS_NOT("replace ");
+	status.job = (struct control_job){ .running = true, .source = 255, .targets = UINT32_MAX };
+	JSON("\"job\":null");
+	status.job = (struct control_job){ .running = true, .source = 1, .targets = 1 << 5, .done_bytes = UINT64_MAX, .total_bytes = 1 };
 	SAYS("member 6 takes the place of member 2, 100 %\n");
 	JSON("\"done_bytes\":18446744073709551615,\"total_bytes\":1}");
 	for (unsigned i = 0; i < status.member_count; i++)
@@ -207,6 +228,7 @@ static void test_others(void)
 int main(void)
 {
 	test_people();
+	test_several();
 	test_spare_out();
 	test_json();
 	test_scrub();
