@@ -2,8 +2,8 @@
  *
  * The act runs once; the simulated disks hand out the world as it would be at each cut (tests/lib/simdisk.h, on_cut).  Of each the
  * unflushed writes are dropped, kept, or kept at random, torn; worlds whose disks are the same count once.  Each is judged with all
- * members and without each single one.  With `again` the act runs once more on what the cut left, and is cut at each write in turn;
- * there, one way to treat the unflushed writes and one member or none that is absent, in turns. */
+ * members and without each single one.  With `again` the act runs once more on what the cut left, and is cut at each third write in turn,
+ * another third each time; there, one way to treat the unflushed writes and one member or none that is absent, in turns. */
 #include "tests/sim/repair.h"
 
 #include <stdio.h>
@@ -15,8 +15,10 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #define STRIDE 11u
+#define AGAIN_STRIDE 11u
 #else
 #define STRIDE 1u
+#define AGAIN_STRIDE 3u
 #endif
 
 struct cut_counts cut_counts;
@@ -124,10 +126,11 @@ static void cut_again(const struct simfs *base, const struct cut_act *act, struc
 	struct worlds *worlds = sim_alloc(sizeof *worlds);
 	struct simfs *sim = simfs_on_world(base, simworld_clone(world), next_salt());
 	char where[120];
+	static unsigned turn;
 	cut_depth++;
 	collect(sim, act, worlds);
 	simfs_free(sim);
-	for (unsigned i = 0; i < worlds->count; i += STRIDE) {
+	for (unsigned i = turn++ % AGAIN_STRIDE; i < worlds->count; i += AGAIN_STRIDE) {
 		struct simworld *second = left_of(worlds->items[i], (enum simcut_policy)(cut_counts.second_cuts % 3));
 		cut_counts.second_cuts++;
 		if (!second)

@@ -21,8 +21,8 @@
 #define HISTORY_COUNT 4u
 #else
 #define SHORT_STRIDE 1u
-#define LONG_COUNT 34u
-#define HISTORY_COUNT 24u
+#define LONG_COUNT 26u
+#define HISTORY_COUNT 18u
 #endif
 
 static const struct power_effort quick[] = {
