@@ -125,6 +125,7 @@ struct fs {
 
 	/* Dirty memory: record data and dirty nodes, in bytes. */
 	_Atomic uint64_t record_bytes;
+	_Atomic uint64_t share_bytes;    /* see fs/tree/record.c */
 	uint64_t node_bytes;
 	uint64_t early_bytes;            /* so much of record data, and the early flush begins */
 	bool hold_early;                 /* it waits: a member is about to return */

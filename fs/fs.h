@@ -149,8 +149,15 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes);
 /* All bytes or -errno.  kill_suidgid as FS_KILL_SUIDGID; *ret_killed (may be NULL) tells if bits were dropped. */
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed);
-/* The same for pages that the kernel wrote to its cache before: times stay as they are, since the kernel sends those itself. */
-ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes);
+/* The same of the first bytes of a buffer that is the caller's alone.  A large write keeps parts of it instead of copying them: if it has
+ * another reference afterwards, its bytes are no longer the caller's. */
+enum fs_write_kind {
+	FS_WRITE,
+	FS_WRITE_KILL_SUIDGID,
+	FS_WRITE_BACK,                   /* pages that the kernel wrote to its cache before: times stay as they are, since it sends those itself */
+};
+ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
+	bool *ret_killed);
 /* fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others -EOPNOTSUPP. */
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, uint64_t length_bytes);
 /* SEEK_DATA and SEEK_HOLE of lseek(2); -ENXIO beyond the end. */

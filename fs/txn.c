@@ -87,7 +87,10 @@ int txn_free_blocks(struct fs *fs, address from, uint32_t blocks)
 	return 0;
 }
 
-uint64_t fs_dirty_bytes(struct fs *fs) { return atomic_load(&fs->record_bytes) + fs->node_bytes; }
+uint64_t fs_dirty_bytes(struct fs *fs)
+{
+	return atomic_load(&fs->record_bytes) + atomic_load(&fs->share_bytes) + fs->node_bytes;
+}
 
 void op_by_user(struct fs *fs) { atomic_fetch_add_explicit(&fs->user_io, 1, memory_order_relaxed); }
 

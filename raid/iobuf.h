@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 #define IOBUF_ALIGN_BYTES 4096u
-/* What all idle buffers together may hold. */
-#define IOBUF_CACHE_BYTES (48u << 20)
+/* What all idle buffers together may hold: as much as dirty data and rows in the making take, so that a stream maps nothing anew. */
+#define IOBUF_CACHE_BYTES (112u << 20)
 
 struct iobuf {
 	uint8_t *data;

@@ -54,11 +54,16 @@ int edit_init(struct data_edit *edit)
 	assert(edit->start_bytes >= edit->end_bytes || end_unit(edit) - first_unit(edit) <= EDIT_UNITS_MAX);
 	if (!edit->source)
 		return 0;
+	if (edit->keep)
+		edit->share = share_new(edit->keep);     /* without, they are copied */
 	for (uint64_t unit = first_unit(edit); unit < end_unit(edit); unit++) {
 		uint64_t from = unit * UNIT_BYTES, to = from + UNIT_BYTES;
 		from = from > edit->start_bytes ? from : edit->start_bytes;
 		to = to < edit->end_bytes ? to : edit->end_bytes;
-		struct record *record = record_new_of(edit->ino, from, edit->source + (from - edit->start_bytes), to - from);
+		const uint8_t *source = edit->source + (from - edit->start_bytes);
+		struct record *record = edit->share && to - from == UNIT_BYTES
+			? record_new_shared(edit->ino, from / BLOCK_BYTES, edit->share, (uint8_t *)source)
+			: record_new_of(edit->ino, from, source, to - from);
 		if (!record)
 			return -ENOMEM;
 		edit->fresh[unit - first_unit(edit)] = record;
@@ -76,6 +81,7 @@ void edit_free(struct fs *fs, struct data_edit *edit)
 	for (unsigned i = 0; i < EDIT_UNITS_MAX; i++)
 		if (edit->fresh[i])
 			record_unref(fs, edit->fresh[i]);
+	share_unref(fs, edit->share);
 	for (unsigned i = 0; i < EDIT_OLD_MAX; i++)
 		free(edit->old[i].bytes);
 	if (edit->pinned)

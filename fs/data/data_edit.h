@@ -35,8 +35,10 @@ struct data_edit {
 	uint64_t ino;
 	uint64_t start_bytes, end_bytes; /* at most EDIT_UNITS_MAX units; a cut: within one unit */
 	const uint8_t *source;           /* the bytes; NULL: a cut, whole blocks go and edges become zeros */
+	struct iobuf *keep;              /* that they lie in, in whole blocks, and may stay in; or NULL: they are to be copied */
 	bool tail;                       /* of a cut: nothing behind it stays */
 
+	struct share *share;
 	struct record *fresh[EDIT_UNITS_MAX];    /* of each unit touched, for the blocks touched; none for a cut */
 	struct edit_plan *plans;
 	struct edit_old old[EDIT_OLD_MAX];

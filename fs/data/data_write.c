@@ -15,6 +15,7 @@
 
 struct write {
 	struct data_edit edit;
+	struct iobuf *keep;              /* that the source lies in, if it may stay there; or NULL */
 	bool kill_suidgid;
 	bool keep_times;
 	bool blocks_only;                /* neither inline data nor the size is touched */
@@ -166,7 +167,7 @@ static ssize_t write_all(struct fs *fs, struct write *write, uint64_t ino, const
 	inode_lock_exclusive(fs, ino);
 	while (done < bytes && r == 0) {
 		uint64_t start = offset_bytes + done, end = (start / WRITE_BYTES_MAX + 1) * WRITE_BYTES_MAX;
-		write->edit = (struct data_edit){ .ino = ino, .start_bytes = start, .source = (const uint8_t *)buf + done,
+		write->edit = (struct data_edit){ .ino = ino, .start_bytes = start, .source = (const uint8_t *)buf + done, .keep = write->keep,
 			.end_bytes = end < offset_bytes + bytes ? end : offset_bytes + bytes };
 		size_t chunk = write->edit.end_bytes - start;
 		r = write_chunk(fs, write);
@@ -188,10 +189,17 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 	return n;
 }
 
-ssize_t fs_write_back(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes)
+ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
+	bool *ret_killed)
 {
+	struct write write = { .kill_suidgid = kind == FS_WRITE_KILL_SUIDGID, .keep_times = kind == FS_WRITE_BACK };
 	op_by_user(fs);
-	return write_all(fs, &(struct write){ .keep_times = true }, ino, buf, bytes, offset_bytes);
+	if (bytes >= buf->bytes / 2 && bytes > UNIT_BYTES && offset_bytes % BLOCK_BYTES == 0)
+		write.keep = buf;
+	ssize_t n = write_all(fs, &write, ino, buf->data, bytes, offset_bytes);
+
+	*ret_killed = n >= 0 && write.killed;
+	return n;
 }
 
 int data_put_blocks(struct fs *fs, uint64_t ino, const void *buf, uint64_t block, uint64_t blocks)

@@ -32,7 +32,6 @@ static_assert(FUSE_ROOT_ID == OBJECT_ROOT, "inode numbers are handed to the kern
 #define UNWANTED (FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA | \
 	FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS)
 
-#define WRITE_BYTES_MAX (1u << 20)
 #define BACKGROUND_MAX 64u
 #define THREADS_MIN 10u
 #define THREADS_PER_PROCESSOR 4u
@@ -42,7 +41,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	(void)userdata;
 	conn->want |= conn->capable & WANTED;
 	conn->want &= ~UNWANTED;
-	conn->max_write = WRITE_BYTES_MAX;
+	conn->max_write = FUSE_WRITE_BYTES_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
 	conn->time_gran = 1;

@@ -122,8 +122,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		reply_result(req, r);
 		return;
 	}
-	ssize_t n = fi->writepage ? fs_write_back(server->fs, ino, buf, size, (uint64_t)offset)
-		: fs_write(server->fs, ino, buf, size, (uint64_t)offset, kill, &killed);
+	(void)buf;                       /* it has the head alone */
+	ssize_t n = fs_write_buffer(server->fs, ino, fuse_hook_payload(), size, (uint64_t)offset, fi->writepage ? FS_WRITE_BACK
+		: kill ? FS_WRITE_KILL_SUIDGID : FS_WRITE, &killed);
 	/* The kernel sends an fsync after a write of its cache, but none after one that it handed through. */
 	if (n >= 0 && !fi->writepage && (fi->flags & O_DSYNC)) {
 		r = fs_fsync(server->fs, ino, !(fi->flags & O_SYNC & ~O_DSYNC));

@@ -1,6 +1,6 @@
 /* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
  *
- * Four things are lifted here; every other byte passes through unchanged:
+ * Five things are lifted here; every other byte passes through unchanged:
  *
  * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
  *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
@@ -20,13 +20,18 @@
  *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait.
  *
  * 4. open(2) with O_TMPFILE is a request that libfuse does not know, with the arguments and the answer of CREATE (its name means
- *    nothing): it becomes one, and read_hook notes for the thread what it was. */
+ *    nothing): it becomes one, and read_hook notes for the thread what it was.
+ *
+ * 5. What a WRITE carries goes to a buffer of our own, aligned to pages, and not to libfuse's behind the head, so that the filesystem can
+ *    keep it instead of copying it. A thread whose buffer was kept takes another one for its next request. */
 #include "fs/fuse/fuse_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -34,7 +39,18 @@
 /* The reply to INIT caps what may be set later for the mount's backing device; libfuse repeats the kernel's default there. */
 #define READAHEAD_BYTES_MAX (4u << 20)
 
+/* All that comes before what a WRITE carries. */
+#define HEAD_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define NO_MEMORY_WAIT_US 10000u
+
 static __thread bool kill_suidgid, tmpfile_asked;
+static __thread struct iobuf *payload;
+static pthread_key_t payload_key;        /* frees it at the end of the thread */
+
+struct iobuf *fuse_hook_payload(void)
+{
+	return payload;
+}
 
 bool fuse_hook_kill_suidgid(void)
 {
@@ -97,10 +113,40 @@ void fuse_hook_answer_unmount(struct fuse_server *server)
 	(void)n;                         /* fails only if nobody waits any more */
 }
 
+static void free_payload(void *p)
+{
+	iobuf_unref(p);
+}
+
+/* Nobody else has this thread's buffer now, and it has one. */
+static bool own_payload(void)
+{
+	if (payload && atomic_load(&payload->refs) == 1)
+		return true;
+	iobuf_unref(payload);
+	payload = iobuf_new(FUSE_WRITE_BYTES_MAX);
+	return pthread_setspecific(payload_key, payload) == 0 && payload;
+}
+
+static ssize_t read_request(int fd, uint8_t *buf, size_t bytes)
+{
+	if (!own_payload()) {
+		usleep(NO_MEMORY_WAIT_US);
+		errno = EINTR;           /* libfuse asks again */
+		return -1;
+	}
+	struct iovec iov[] = { { buf, HEAD_BYTES }, { payload->data, payload->bytes } };
+	ssize_t n = readv(fd, iov, 2);
+	assert(n < 0 || (size_t)n <= bytes);
+	if (n > (ssize_t)HEAD_BYTES && ((const struct fuse_in_header *)(const void *)buf)->opcode != FUSE_WRITE)
+		memcpy(buf + HEAD_BYTES, payload->data, (size_t)n - HEAD_BYTES);
+	return n;
+}
+
 static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 {
 	struct fuse_server *server = userdata;
-	ssize_t n = read(fd, buf, bytes);
+	ssize_t n = read_request(fd, buf, bytes);
 
 	kill_suidgid = tmpfile_asked = false;
 	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
@@ -154,6 +200,9 @@ int fuse_hook_install(struct fuse_server *server)
 {
 	static const struct fuse_custom_io io = { .writev = writev_hook, .read = read_hook };
 
+	int r = pthread_key_create(&payload_key, free_payload);
+	if (r)
+		return -r;
 	server->answer_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (server->answer_fd < 0)
 		return -errno;

@@ -68,6 +68,9 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 
 /* ---- fs/fuse/fuse_hook.c ---- */
 
+/* The most that one WRITE carries. */
+#define FUSE_WRITE_BYTES_MAX (1u << 20)
+
 /* What an fsyncdir carries as handle that was a syncfs(2). */
 #define FUSE_HANDLE_SYNCFS UINT64_MAX
 
@@ -77,6 +80,8 @@ int fuse_hook_install(struct fuse_server *server);
 void fuse_hook_answer_unmount(struct fuse_server *server);
 /* Did the request that this thread is handling ask to drop suid and sgid? */
 bool fuse_hook_kill_suidgid(void);
+/* What the WRITE that this thread is handling carries: its first bytes. */
+struct iobuf *fuse_hook_payload(void);
 /* Is the CREATE that this thread is handling one for a file without a name? */
 bool fuse_hook_tmpfile(void);
 

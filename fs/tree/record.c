@@ -15,22 +15,61 @@ struct record *record_of(const struct item *item)
 	return record;
 }
 
-/* With content undefined. */
-static struct record *record_alloc(uint64_t object, uint64_t block, unsigned blocks, bool split)
+/* ---- Shared buffers ---- */
+
+/* `dead_bytes`: of records that were in a tree, and are no more; fs->share_bytes is the sum of all.  A writer has a share for one operation
+ * only, and waits for memory before that: so it never waits for itself. */
+struct share { _Atomic unsigned refs; _Atomic uint64_t dead_bytes; struct iobuf *buf; };
+
+struct share *share_new(struct iobuf *buf)
+{
+	struct share *share = malloc(sizeof *share);
+	if (!share)
+		return NULL;
+	share->buf = iobuf_ref(buf);
+	atomic_init(&share->refs, 1);
+	atomic_init(&share->dead_bytes, 0);
+	return share;
+}
+
+void share_unref(struct fs *fs, struct share *share)
+{
+	if (!share || atomic_fetch_sub(&share->refs, 1) > 1)
+		return;
+	atomic_fetch_sub(&fs->share_bytes, atomic_load(&share->dead_bytes));
+	iobuf_unref(share->buf);
+	free(share);
+}
+
+/* ---- Records ---- */
+
+/* With bytes of its own, undefined, or in the shared buffer. */
+static struct record *record_alloc(uint64_t object, uint64_t block, unsigned blocks, bool split, struct share *share)
 {
 	assert(blocks >= 1 && block % UNIT_BLOCKS + blocks <= UNIT_BLOCKS);
-	struct record *record = malloc(sizeof *record + blocks * BLOCK_BYTES);
+	struct record *record = malloc(sizeof *record + (share ? 0 : blocks * BLOCK_BYTES));
 	if (!record)
 		return NULL;
-	*record = (struct record){ .object = object, .block = block, .blocks = (uint8_t)blocks, .split = split };
+	*record = (struct record){ .object = object, .block = block, .blocks = (uint8_t)blocks, .split = split, .share = share,
+		.data = record->own };
+	if (share)
+		atomic_fetch_add(&share->refs, 1);
 	atomic_init(&record->refs, 1);
 	list_init(&record->link);
 	return record;
 }
 
+struct record *record_new_shared(uint64_t object, uint64_t block, struct share *share, uint8_t *data)
+{
+	struct record *record = record_alloc(object, block, UNIT_BLOCKS, false, share);
+	if (record)
+		record->data = data;
+	return record;
+}
+
 struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool split)
 {
-	struct record *record = record_alloc(object, block, blocks, split);
+	struct record *record = record_alloc(object, block, blocks, split, NULL);
 	if (record)
 		memset(record->data, 0, blocks * BLOCK_BYTES);
 	return record;
@@ -40,7 +79,7 @@ struct record *record_new_of(uint64_t object, uint64_t start_bytes, const void *
 {
 	uint64_t block = start_bytes / BLOCK_BYTES;
 	size_t before = start_bytes % BLOCK_BYTES, end = before + bytes, blocks = (end + BLOCK_BYTES - 1) / BLOCK_BYTES;
-	struct record *record = record_alloc(object, block, (unsigned)blocks, false);
+	struct record *record = record_alloc(object, block, (unsigned)blocks, false, NULL);
 	if (!record)
 		return NULL;
 	memset(record->data, 0, before);
@@ -62,6 +101,11 @@ void record_unref(struct fs *fs, struct record *record)
 	assert(record->tree_refs == 0 && list_alone(&record->link));
 	if (record->txn)
 		atomic_fetch_sub(&fs->record_bytes, record->blocks * BLOCK_BYTES);
+	if (record->txn && record->share) {
+		atomic_fetch_add(&record->share->dead_bytes, record->blocks * BLOCK_BYTES);
+		atomic_fetch_add(&fs->share_bytes, record->blocks * BLOCK_BYTES);
+	}
+	share_unref(fs, record->share);
 	free(record);
 }
 

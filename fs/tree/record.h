@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "fs/format.h"
 #include "fs/tree/tree.h"
+#include "raid/iobuf.h"
 
 struct record;
 
@@ -28,6 +29,13 @@ struct record *record_new(uint64_t object, uint64_t block, unsigned blocks, bool
 /* The same for the blocks, of one unit, that bytes [start_bytes, start_bytes + bytes) of the file touch: holds these, and zeros beside
  * them in the first and last block. */
 struct record *record_new_of(uint64_t object, uint64_t start_bytes, const void *source, size_t bytes);
+/* A buffer that records may keep parts of, and so need no copies.  As long as any does, the parts of those that died count as dirty memory
+ * too. */
+struct share;
+struct share *share_new(struct iobuf *buf);              /* with a reference to the buffer; NULL on ENOMEM */
+void share_unref(struct fs *fs, struct share *share);
+/* A new record of a whole unit whose bytes are those at `data`, in the shared buffer. */
+struct record *record_new_shared(uint64_t object, uint64_t block, struct share *share, uint8_t *data);
 void record_unref(struct fs *fs, struct record *record);
 /* Another reference, taken with fs->lock held; dropped with record_unref, which takes no lock itself and may be called with or
  * without.  A reader that holds its inode's lock shared may copy a referenced record's bytes without fs->lock. */

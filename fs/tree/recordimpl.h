@@ -21,7 +21,9 @@ struct record {
 	uint8_t nonce[16];
 	uint32_t index;
 	uint8_t tags[UNIT_BLOCKS][16];
-	_Alignas(16) uint8_t data[];     /* blocks × BLOCK_BYTES */
+	struct share *share;             /* that `data` lies in, or NULL: `own` */
+	uint8_t *data;                   /* blocks × BLOCK_BYTES */
+	_Alignas(16) uint8_t own[];
 };
 
 /* A node takes or gives up its hold of a record. Lock held. */

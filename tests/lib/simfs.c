@@ -163,3 +163,17 @@ void simfs_sleep(struct simfs *sim, int64_t ns)
 	SCOPED_LOCK(&sim->lock);
 	sim->clock_ns += ns;
 }
+
+ssize_t simfs_write_buffer(struct fs *fs, uint64_t ino, const void *bytes, size_t count, uint64_t at)
+{
+	struct iobuf *buf cleanup(iobuf_unrefp) = iobuf_new(count ? count : 1);
+	bool killed;
+
+	if (!buf)
+		return -ENOMEM;
+	memcpy(buf->data, bytes, count);
+	ssize_t n = fs_write_buffer(fs, ino, buf, count, at, FS_WRITE, &killed);
+	if (atomic_load(&buf->refs) == 1)
+		memset(buf->data, 0xee, buf->bytes);
+	return n;
+}

@@ -48,5 +48,7 @@ int simfs_remount(struct simfs *sim);
 int simfs_crash(struct simfs *sim, enum simcut_policy policy);
 /* Lets time pass. */
 void simfs_sleep(struct simfs *sim, int64_t ns);
+/* fs_write by fs_write_buffer: what is not kept of the buffer is overwritten afterwards. */
+ssize_t simfs_write_buffer(struct fs *fs, uint64_t ino, const void *bytes, size_t count, uint64_t at);
 
 #endif

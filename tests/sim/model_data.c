@@ -67,13 +67,16 @@ void op_write(struct game *run)
 		bytes = pick(run, FILE_BYTES_MAX);
 	} else if (at + bytes > FILE_BYTES_MAX)
 		at = FILE_BYTES_MAX - WRITE_BYTES_MAX;
+	if (chance(run, 50))
+		at -= at % 4096;         /* of a buffer parts are kept then */
 	doing(run, "write %zu bytes at %llu of %llu (%zu bytes)", bytes, (unsigned long long)at, (unsigned long long)inode->ino, size);
 	struct blob *wanted = with_size(inode->data, bytes > 0 && at + bytes > size ? at + bytes : size);
 	if (chance(run, 90))
 		fill_random(run, wanted->data + at, bytes);
 	else if (bytes > 0)
 		memset(wanted->data + at, 0, bytes);
-	ssize_t r = fs_write(fs_of(run), inode->ino, wanted->data + at, bytes, at, false, NULL);
+	ssize_t r = chance(run, 50) ? fs_write(fs_of(run), inode->ino, wanted->data + at, bytes, at, false, NULL)
+		: simfs_write_buffer(fs_of(run), inode->ino, wanted->data + at, bytes, at);
 	if (r >= 0 && r != (ssize_t)bytes)
 		fail(run, "wrote %zd bytes of %zu", r, bytes);
 	data_done(run, inode, r < 0 ? (int)r : 0, wanted, bytes / 4096 + 16);

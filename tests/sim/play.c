@@ -232,7 +232,7 @@ static int write_data(struct fs *fs, struct model *m, const struct step *s)
 	autofree uint8_t *data = sim_alloc(s->bytes);
 	for (size_t k = 0; k < s->bytes; k++)
 		data[k] = (uint8_t)((s->at + k) * 31 + (s->at + k) / 251 + (size_t)(s - script));
-	ssize_t n = fs_write(fs, i->ino, data, s->bytes, s->at, false, NULL);
+	ssize_t n = simfs_write_buffer(fs, i->ino, data, s->bytes, s->at);
 	if (n < 0)
 		return (int)n;
 	size_t size = i->data->bytes;

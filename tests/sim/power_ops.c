@@ -209,7 +209,7 @@ static int write_it(struct model_inode *i, struct fs *fs, const struct power_op 
 	size_t size = i->data->bytes, end = op->at + op->bytes;
 	uint8_t *data = sim_alloc(op->bytes);
 	fill(data, op->at, op->bytes, salt);
-	ssize_t n = fs_write(fs, i->ino, data, op->bytes, op->at, false, NULL);
+	ssize_t n = simfs_write_buffer(fs, i->ino, data, op->bytes, op->at);
 	if (n == (ssize_t)op->bytes)
 		memcpy(model_own_data(i, end > size ? end : size)->data + op->at, data, op->bytes);
 	free(data);

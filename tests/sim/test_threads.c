@@ -138,7 +138,7 @@ static void do_write(struct worker *w, struct file *f)
 		uint64_t r = random_next(&w->random_state);
 		memcpy(w->scratch + i, &r, bytes - i < 8 ? bytes - i : 8);
 	}
-	ssize_t n = fs_write(fs, f->ino, w->scratch, bytes, from, false, NULL);
+	ssize_t n = simfs_write_buffer(fs, f->ino, w->scratch, bytes, from);
 	if (!worked(w, n < 0 ? (int)n : 0, "write", f)) {
 		/* A part may have arrived: it is taken as it is. */
 		struct fs_attr attr;

@@ -94,7 +94,8 @@ static void do_write(struct model *m)
 
 	for (uint64_t i = 0; i < length; i++)
 		buffer[i] = (uint8_t)(random_below(255) + 1);
-	CHECK_EQ(fs_write(fs, m->ino, buffer, length, offset, false, NULL), (ssize_t)length);
+	CHECK_EQ(random_below(2) ? fs_write(fs, m->ino, buffer, length, offset, false, NULL)
+		: simfs_write_buffer(fs, m->ino, buffer, length, offset), (ssize_t)length);
 	memcpy(m->bytes + offset, buffer, length);
 	bool fits = (end > m->size ? end : m->size) <= INLINE_MAX && (m->is_inline || model_count(m) == 0);
 	if (m->is_inline && !fits)
@@ -411,6 +412,50 @@ static void test_short_records(void)
 	CHECK(!memcmp(got, buffer + 4095, sizeof got));
 }
 
+static bool reads_as(uint64_t ino, const uint8_t *want, size_t bytes, uint64_t at)
+{
+	autofree uint8_t *got = calloc(1, bytes);
+
+	return got && fs_read(fs, ino, got, bytes, at) == (ssize_t)bytes && !memcmp(got, want, bytes);
+}
+
+/* Large writes at whole blocks keep their buffer; what is in memory because of it is counted, until the last part of it has gone. */
+static void test_kept_buffers(void)
+{
+	enum { UNITS = 32, BYTES = UNITS * UNIT_BYTES };
+	static const uint8_t other[BYTES];
+	static uint8_t want[BYTES];
+	uint64_t ino = make_file("kept buffers"), before;
+	struct iobuf *buf = iobuf_new(BYTES);
+	bool killed;
+
+	REQUIRE(buf);
+	for (unsigned i = 0; i < BYTES; i++)
+		buf->data[i] = want[i] = (uint8_t)(i * 7 + i / 256);
+	/* Not where it would have to be copied all the same, */
+	CHECK_EQ(fs_write_buffer(fs, ino, buf, BYTES, 100, FS_WRITE, &killed), BYTES);
+	CHECK_EQ(fs_write_buffer(fs, ino, buf, BYTES / 4, 0, FS_WRITE, &killed), BYTES / 4);
+	CHECK_EQ(atomic_load(&buf->refs), 1);
+	CHECK_EQ(fs_sync(fs), 0);
+	before = fs_dirty_bytes(fs);
+	/* but here: all of it counts, also when only one unit is left. */
+	CHECK_EQ(fs_write_buffer(fs, ino, buf, BYTES, BLOCK_BYTES, FS_WRITE, &killed), BYTES);
+	CHECK(atomic_load(&buf->refs) > 1);
+	CHECK(fs_dirty_bytes(fs) >= before + BYTES);
+	CHECK(reads_as(ino, want, BYTES, BLOCK_BYTES));
+	for (unsigned u = 2; u < UNITS; u++)
+		CHECK_EQ(fs_write(fs, ino, other, UNIT_BYTES, u * UNIT_BYTES, false, NULL), UNIT_BYTES);
+	CHECK(atomic_load(&buf->refs) > 1);
+	CHECK(fs_dirty_bytes(fs) >= before + BYTES);
+	CHECK(reads_as(ino, want, 2 * UNIT_BYTES - BLOCK_BYTES, BLOCK_BYTES));
+	CHECK(reads_as(ino, other, (UNITS - 2) * UNIT_BYTES, 2 * UNIT_BYTES));
+	CHECK_EQ(fs_sync(fs), 0);
+	CHECK_EQ(atomic_load(&buf->refs), 1);
+	CHECK_EQ(atomic_load(&fs->share_bytes), 0);
+	CHECK(reads_as(ino, want, 2 * UNIT_BYTES - BLOCK_BYTES, BLOCK_BYTES));
+	iobuf_unref(buf);
+}
+
 static void test_limits(void)
 {
 	uint64_t ino = make_file("limits"), at = 0;
@@ -467,6 +512,7 @@ int main(int argc, char **argv)
 	start(1);
 	test_shapes();
 	test_short_records();
+	test_kept_buffers();
 	test_limits();
 	finish();
 	for (uint64_t seed = 1; seed <= 4; seed++)
