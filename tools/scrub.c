@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLL_US 300000u
+#define POLL_US 100000u
 #define EXIT_FOUND 32            /* damage was found and healed … */
 #define EXIT_LOST 33             /* … or not to be healed */
 
