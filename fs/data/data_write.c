@@ -194,7 +194,8 @@ ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t b
 {
 	struct write write = { .kill_suidgid = kind == FS_WRITE_KILL_SUIDGID, .keep_times = kind == FS_WRITE_BACK };
 	op_by_user(fs);
-	if (bytes >= buf->bytes / 2 && bytes > UNIT_BYTES && offset_bytes % BLOCK_BYTES == 0)
+	/* What is kept is little more than what counts as dirty. */
+	if (bytes >= buf->bytes / 8 * 7 && bytes > UNIT_BYTES && offset_bytes % BLOCK_BYTES == 0)
 		write.keep = buf;
 	ssize_t n = write_all(fs, &write, ino, buf->data, bytes, offset_bytes);
 
