@@ -10,6 +10,9 @@
 
 #define DRAW_EVERY_MS 200
 #define ESTIMATE_AFTER_MS 1000
+#define WAIT_SHARE 16
+#define WAIT_MIN_MS 10
+#define WAIT_MAX_MS 300
 #define BAR_CELLS 30
 #define PASS_MAX 5u      /* fsck(8) knows five */
 
@@ -19,6 +22,17 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void progress_wait(struct progress *p)
+{
+	int64_t now = now_ms(), ms;
+
+	if (!p->waiting_since_ms)
+		p->waiting_since_ms = now;
+	ms = (now - p->waiting_since_ms) / WAIT_SHARE;
+	ms = ms < WAIT_MIN_MS ? WAIT_MIN_MS : ms > WAIT_MAX_MS ? WAIT_MAX_MS : ms;
+	usleep((unsigned)ms * 1000);
 }
 
 void progress_clear(struct progress *p)

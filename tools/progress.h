@@ -13,10 +13,13 @@ struct progress {
 	const char *phase;
 	unsigned pass;
 	int64_t began_ms, drawn_ms;
+	int64_t waiting_since_ms;
 };
 
 /* Shows it, if it is time to.  `phase` stays valid. */
 void progress_show(struct progress *progress, const char *phase, uint64_t done, uint64_t total);
+/* Waits before one looks again how far it is: a sixteenth of the time since it was first called, from 10 to 300 ms. A signal ends it. */
+void progress_wait(struct progress *progress);
 /* Takes the bar off the line, before something else is printed. */
 void progress_clear(struct progress *progress);
 

@@ -61,7 +61,7 @@ static int wait_in_sync(struct rebuild_request *request, unsigned member, struct
 		came = m->state != MEMBER_OUT;
 		if (came && m->has_gap)
 			progress_show(&progress, "catching up", m->filled_bytes, m->to_fill_bytes);
-		usleep(REBUILD_POLL_US);
+		progress_wait(&progress);
 	}
 	progress_clear(&progress);
 	return r ? r : tell_end(request, member + 1, removed, out, fail);

@@ -86,7 +86,7 @@ static int wait_gone(struct rebuild_request *request, const struct leaving *leav
 		*last = request->status.members[leaving->member];
 		if (leaving_targets(&request->status, leaving->member))
 			progress_show(&progress, job->waits ? "waiting" : "remove", job->done_bytes, job->total_bytes);
-		usleep(REBUILD_POLL_US);
+		progress_wait(&progress);
 		r = release_ask_daemon(request->mountpoint, &request->status, fail);
 	}
 	progress_clear(&progress);

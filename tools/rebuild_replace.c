@@ -98,7 +98,7 @@ static int wait_replaced(struct following *f, struct fail *fail)
 		if (state != REPLACE_GOES_ON)
 			break;
 		show(f, &progress);
-		usleep(REBUILD_POLL_US);
+		progress_wait(&progress);
 	}
 	progress_clear(&progress);
 	if (r < 0)

@@ -6,8 +6,6 @@
 #include "base/fail.h"
 #include "fs/control.h"
 
-#define REBUILD_POLL_US 100000u
-
 struct rebuild_request {
 	bool force, wait, cancel;
 	uint64_t speed_bytes;            /* 0: as it is */

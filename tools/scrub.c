@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLL_US 100000u
 #define EXIT_FOUND 32            /* damage was found and healed … */
 #define EXIT_LOST 33             /* … or not to be healed */
 
@@ -110,7 +109,7 @@ static int wait_for_end(const char *mountpoint)
 
 	while (!(r = release_ask_daemon(mountpoint, &status, &fail)) && status.scrub.state == SCRUB_RUNNING && !stopped) {
 		progress_show(&progress, "scrub", status.scrub.done_bytes, status.scrub.total_bytes);
-		usleep(POLL_US);
+		progress_wait(&progress);
 	}
 	progress_clear(&progress);
 	if (r < 0)
