@@ -22,7 +22,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define STRIDE 29u
 #else
-#define STRIDE 5u
+#define STRIDE 9u
 #endif
 
 /* SERVING: member 1 leaves, to two spares. LOST: it is absent. SHARED: one of those two leaves after that, to free granules of the other

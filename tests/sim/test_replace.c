@@ -22,7 +22,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define STRIDE 9u
 #else
-#define STRIDE 1u
+#define STRIDE 2u
 #endif
 
 enum kind { SERVING, SPARE, ADDING };
@@ -408,7 +408,7 @@ int main(int argc, char **argv)
 {
 	unsigned stride = argc == 3 && !strcmp(argv[1], "--cuts") ? (unsigned)atoi(argv[2]) : STRIDE;
 	cuts(SERVING, stride);
-	cuts(SPARE, 4 * stride);	/* but for its beginning the same as ADDING */
+	cuts(SPARE, 2 * stride);	/* but for its beginning the same as ADDING */
 	cuts(ADDING, stride);
 	failing_meanwhile();
 	bad_sectors();
