@@ -14,8 +14,8 @@
 #define SEEN_BITS 20u
 
 #ifdef __SANITIZE_ADDRESS__
-#define STRIDE 11u
-#define AGAIN_STRIDE 11u
+#define STRIDE 17u
+#define AGAIN_STRIDE 17u
 #else
 #define STRIDE 1u
 #define AGAIN_STRIDE 3u

@@ -16,9 +16,9 @@
 #include <time.h>
 
 #ifdef __SANITIZE_ADDRESS__
-#define SHORT_STRIDE 40u
-#define LONG_COUNT 4u
-#define HISTORY_COUNT 4u
+#define SHORT_STRIDE 80u
+#define LONG_COUNT 2u
+#define HISTORY_COUNT 2u
 #else
 #define SHORT_STRIDE 1u
 #define LONG_COUNT 26u
