@@ -191,7 +191,8 @@ int rowwalk_step(struct fs *fs, const struct rowwalk *walk, address *position)
 	struct step s;
 	unsigned items = STEP_ITEMS, lanes = plan(fs, walk, &s);
 	do {
-		s.count = s.next = 0;
+		s.count = 0;
+		atomic_store(&s.next, 0);
 		int more = gather(fs, &s, &cursor, &items);
 		if (more < 0)
 			return more;
