@@ -32,7 +32,7 @@ def clean(scene):
     check("none" in result.out, f"none yet: {result.out}")
     result = scrub("start", "--wait", m.root)
     check("finished" in result.out and " 0 of them damaged" in result.out, f"it found nothing: {result.out}")
-    check("scrub finished" in m.log(), f"it is logged: {m.log()}")
+    wait_for(lambda: "scrub finished" in m.log(), "it is logged")
     scrub("status", m.root)
     m.umount()
 
@@ -62,7 +62,7 @@ def two_members(scene):
     spoil(members[1], 8 << 20, 10 << 20, step=1 << 14, length=1 << 14)
     result = scrub("start", "-w", m.root, code=LOST)
     check("lost" in result.out, f"it is told: {result.out}")
-    check("are lost" in m.log() and '"/' in m.log(), f"with a name: {m.log()}")
+    wait_for(lambda: "are lost" in m.log() and '"/' in m.log(), "with a name")
     m.umount()
 
 
