@@ -21,6 +21,13 @@ static void fill(unsigned i, uint8_t *bytes)
 static void name_of(unsigned i, char name[16]) { snprintf(name, 16, "file%u", i); }
 
 /* Errors are for after a cut. */
+struct story story_again(const struct simfs *before, const struct story *first)
+{
+	struct story story = { simfs_clone(before), first->written, first->synced, false };
+	simfs_open(story.sim);
+	return story;
+}
+
 int story_write_file(struct story *story)
 {
 	uint8_t bytes[FILE_BYTES_MAX];

@@ -10,6 +10,8 @@ struct story {
 	bool whole;                      /* what the story tells has ended, and a root said so */
 };
 
+/* The same story from there on, with disks of its own; sim->fs is NULL if it could not be opened. */
+struct story story_again(const struct simfs *before, const struct story *first);
 /* Writes the next file: 0 or -errno (after a cut). */
 int story_write_file(struct story *story);
 int story_sync(struct story *story);

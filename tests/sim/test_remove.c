@@ -22,7 +22,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define STRIDE 29u
 #else
-#define STRIDE 9u
+#define STRIDE 5u
 #endif
 
 /* SERVING: member 1 leaves, to two spares. LOST: it is absent. SHARED: one of those two leaves after that, to free granules of the other
@@ -174,19 +174,13 @@ static void after_cut(const struct story *run, enum kind kind, enum simcut_polic
 	}
 }
 
-static struct story begin_again(const struct simfs *before, const struct story *first)
-{
-	struct story run = { simfs_clone(before), first->written, first->synced, false };
-	REQUIRE(simfs_open(run.sim) == 0);
-	return run;
-}
-
 static void cuts(enum kind kind, unsigned stride)
 {
 	struct story first = start(kind, 31 + kind);
 	struct simfs *before = simfs_clone(first.sim);
 	simfs_free(first.sim);
-	struct story run = begin_again(before, &first);
+	struct story run = story_again(before, &first);
+	REQUIRE(run.sim->fs);
 	uint64_t from = run.sim->world->changes;
 	play(&run, kind);
 	CHECK(run.whole);
@@ -199,7 +193,8 @@ static void cuts(enum kind kind, unsigned stride)
 	simfs_free(run.sim);
 	unsigned count = 0, failed = check_failed;
 	for (uint64_t at = from; at < to; at += stride, count++) {
-		run = begin_again(before, &first);
+		run = story_again(before, &first);
+		REQUIRE(run.sim->fs);
 		run.sim->world->cut_at_change = at;
 		play(&run, kind);
 		simfs_close(run.sim, true);
