@@ -54,7 +54,7 @@ def slow_program(scene):
     m.wait_log("is in sync", 60)
     changes.end()
     begin = time.monotonic()
-    run("umount", m.root)
+    unmount(m.root)
     check(time.monotonic() - begin < 15, "the unmount did not wait")
     m.daemon.wait(60)
     m.wait_log("events were not told to alert programs")

@@ -35,7 +35,7 @@ def hanging(scene):
     m = Mount(scene, members[1:], "-o", f"alert={hangs}")
     wait_for(lambda: os.path.exists(child), "it runs again")
     begin = time.monotonic()
-    run("umount", m.root)
+    unmount(m.root)
     check(time.monotonic() - begin < 15, "the unmount did not wait for it")
     run("raid5cryptfs-status", "--wait=10", *members[1:], code=DEGRADED)
     check_equal(m.daemon.wait(60), 0, "the daemon ended")

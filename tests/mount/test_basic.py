@@ -69,7 +69,7 @@ def sync_survives_kill(scene):
     for pid in scene.daemons():
         os.kill(pid, signal.SIGKILL)
     scene.wait_no_daemon()
-    run("umount", root)
+    unmount(root)
     scene.mounts.remove(root)
     scene.mount(members)
     compare_trees(before, describe_tree(root), "after a kill")

@@ -52,7 +52,7 @@ def read_only(scene):
     for pid in scene.daemons():
         os.kill(pid, signal.SIGKILL)
     scene.wait_no_daemon()
-    run("umount", root)
+    unmount(root)
     scene.mounts.remove(root)
     before = content(members)
     for member in members:

@@ -213,7 +213,7 @@ def refused_at_the_command_line(scene):
     for options in [[], ["--force"]]:
         rebuild("replace", *options, m.root, "1", loop, code=BUSY, says="mounted")
         rebuild("spare", *options, m.root, loop, code=BUSY, says="mounted")
-    run("umount", folder)
+    unmount(folder)
     out = rebuild("--help").out
     for name in ["replace", "spare", "remove"]:
         check(f"\n  {name} " in out and f"  {name} " in rebuild(name, "--help").out, f"{name} in the help")

@@ -329,7 +329,7 @@ def watch(scene):
         os.kill(pid, signal.SIGKILL)
     code, _, err = watcher.end()
     check_equal(code, NOT_FOUND, f"the daemon is gone: {err}")
-    run("umount", root)
+    unmount(root)
     scene.mounts.remove(root)
 
 

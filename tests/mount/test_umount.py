@@ -78,7 +78,7 @@ def is_locked(member):
 
 
 def umount_now(scene, name="mnt"):
-    run("umount", scene.path(name))
+    unmount(scene.path(name))
     scene.mounts.remove(scene.path(name))
 
 
@@ -387,7 +387,7 @@ def waits_for_release(scene, who, home, tools):
 
     with helper_installed(tools):
         mount()
-        run("umount", mnt, **who)
+        unmount(mnt, **who)
         scene.mounts.remove(mnt)
         check_free(members)
 
