@@ -2,6 +2,7 @@
 from faulty import *
 
 FOUND, LOST = 32, 33
+SLOW = "1M"                          # some seconds: it has not ended before the next command comes
 
 
 def scrub(*arguments, code=0, **kwargs):
@@ -69,11 +70,11 @@ def two_members(scene):
 def under_load(scene):
     members, m = prepared(scene)
     load = Load(m.root)
-    scrub("start", m.root)
+    scrub("start", "--speed", SLOW, m.root)
     scrub("pause", m.root)
     check("paused" in scrub("status", m.root).out, "it is paused")
     scrub("start", m.root, code=USAGE, says="paused")
-    scrub("resume", "--wait", m.root)
+    scrub("resume", "--speed", "1G", "--wait", m.root)
     load.end()
     load.verify()
     m.umount()
@@ -167,7 +168,7 @@ def paused(scene):
     scrub("status", "--if-none", m.root, code=USAGE, says="--if-none")
     scrub("resume", m.root)
     to_the_end(m)
-    scrub("start", m.root)
+    scrub("start", "--speed", SLOW, m.root)
     scrub("stop", m.root)
     result = scrub("status", m.root)
     check("scrub: stopped" in result.out and "the last one that went through" in result.out, result.out)
