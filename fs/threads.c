@@ -3,6 +3,7 @@
  *   flush   places dirty records early, so that a long copy flows and memory stays bounded;
  *   work    mends what is damaged, catches up members, scrubs, and relocates when free rows are few.
  * An idle filesystem wakes none of them but `work`, which then looks and does no I/O. */
+#include "base/blocking.h"
 #include "fs/log/log.h"
 #include "fs/names/inode.h"
 #include "fs/space/place.h"
@@ -240,6 +241,7 @@ int fs_sync(struct fs *fs)
 		fs->commit_wanted = target;
 	while (fs->durable < target && !fs->error && !fs->stopping) {
 		pthread_cond_signal(&fs->wake_commit);
+		blocking_begin(BLOCKING_FOR_THREAD);
 		pthread_cond_wait(&fs->progress, &fs->lock);
 	}
 	int r = fs->error ? fs->error : fs->durable < target ? -EIO : 0;
@@ -289,8 +291,10 @@ int fs_fsync(struct fs *fs, uint64_t ino, bool data_only)
 	(void)data_only;         /* times cost nothing more */
 	fs_fsync_then(fs, ino, waiting_ended, &w);
 	pthread_mutex_lock(&w.mutex);
-	while (!w.done)
+	while (!w.done) {
+		blocking_begin(BLOCKING_FOR_THREAD);
 		pthread_cond_wait(&w.ended, &w.mutex);
+	}
 	pthread_mutex_unlock(&w.mutex);
 	return w.result;
 }

@@ -1,3 +1,4 @@
+#include "base/blocking.h"
 #include "fs/log/log.h"
 #include "fs/space/space.h"
 
@@ -112,6 +113,7 @@ static int wait_for_memory(struct fs *fs)
 			fs->commit_wanted = fs->open->generation;
 		pthread_cond_signal(&fs->wake_commit);
 		pthread_cond_signal(&fs->wake_flush);
+		blocking_begin(BLOCKING_FOR_THREAD);
 		pthread_cond_wait(&fs->progress, &fs->lock);
 	}
 	return fs->error;

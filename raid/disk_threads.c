@@ -8,6 +8,7 @@
  * heap with its own copy of the vectors, since an orphan outlives the caller's. */
 #include "raid/disk_threads.h"
 
+#include "base/blocking.h"
 #include "base/cleanup.h"
 #include "base/list.h"
 
@@ -205,6 +206,7 @@ static void collect(struct job *job, struct disk_io *io)
 static void wait_batch(struct batch *batch, int64_t deadline_ms)
 {
 	struct timespec until = { deadline_ms / 1000, deadline_ms % 1000 * 1000000 };
+	blocking_begin(BLOCKING_FOR_DEVICE);
 	while (batch->unfinished > 0)
 		if (pthread_cond_timedwait(&batch->ended, &pool.lock, &until) == ETIMEDOUT)
 			return;

@@ -12,6 +12,7 @@
  * disk_threads_run does the same work. */
 #include "raid/disk_uring.h"
 
+#include "base/blocking.h"
 #include "base/cleanup.h"
 #include "base/list.h"
 #include "raid/disk_threads.h"
@@ -247,6 +248,7 @@ static int wait_ring(struct ring *ring, unsigned want, int64_t left_ms)
 {
 	struct __kernel_timespec ts = { left_ms / 1000, left_ms % 1000 * 1000000 };
 	struct io_uring_cqe *cqe;
+	blocking_begin(BLOCKING_FOR_DEVICE);
 	int r = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, want, &ts, NULL);
 	unsigned seen = collect(ring);
 	if (r >= 0 || r == -ETIME || r == -EINTR)

@@ -169,7 +169,11 @@ int fuse_server_loop(struct fuse_server *server)
 	fuse_loop_cfg_set_idle_threads(config, threads);
 	int r = fuse_seek_start(server);
 	if (!r) {
-		r = fuse_session_loop_mt(server->session, config);
+		r = fuse_wait_start(server);
+		if (!r) {
+			r = fuse_session_loop_mt(server->session, config);
+			fuse_wait_stop(server);
+		}
 		fuse_seek_stop(server);
 	}
 	fuse_loop_cfg_destroy(config);

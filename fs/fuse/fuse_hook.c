@@ -128,7 +128,7 @@ static bool own_payload(void)
 	return pthread_setspecific(payload_key, payload) == 0 && payload;
 }
 
-static ssize_t read_request(int fd, uint8_t *buf, size_t bytes)
+static ssize_t read_request(struct fuse_server *server, int fd, uint8_t *buf, size_t bytes)
 {
 	if (!own_payload()) {
 		usleep(NO_MEMORY_WAIT_US);
@@ -136,7 +136,7 @@ static ssize_t read_request(int fd, uint8_t *buf, size_t bytes)
 		return -1;
 	}
 	struct iovec iov[] = { { buf, HEAD_BYTES }, { payload->data, payload->bytes } };
-	ssize_t n = readv(fd, iov, 2);
+	ssize_t n = fuse_wait_readv(server, fd, iov, 2);
 	assert(n < 0 || (size_t)n <= bytes);
 	if (n > (ssize_t)HEAD_BYTES && ((const struct fuse_in_header *)(const void *)buf)->opcode != FUSE_WRITE)
 		memcpy(buf + HEAD_BYTES, payload->data, (size_t)n - HEAD_BYTES);
@@ -146,7 +146,7 @@ static ssize_t read_request(int fd, uint8_t *buf, size_t bytes)
 static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 {
 	struct fuse_server *server = userdata;
-	ssize_t n = read_request(fd, buf, bytes);
+	ssize_t n = read_request(server, fd, buf, bytes);
 
 	kill_suidgid = tmpfile_asked = false;
 	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
@@ -193,6 +193,7 @@ static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
 			}
 		}
 	}
+	fuse_wait_answered();
 	return writev(fd, iov, count);
 }
 

@@ -9,14 +9,17 @@
 #include "fs/fuse/fuse.h"
 
 #include <limits.h>
+#include <sys/uio.h>
 
 struct fuse_seeker;
+struct fuse_waiting;
 
 struct fuse_server {
 	struct fs *fs;
 	struct fuse_session *session;
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
 	struct fuse_seeker *seeker;
+	struct fuse_waiting *waiting;
 	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
 	 * when the loop has ended. */
 	uint64_t destroy_unique;
@@ -65,6 +68,17 @@ void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct f
 void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
 /* Answers SEEK_DATA or SEEK_HOLE, now or later. */
 void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence);
+
+/* ---- fs/fuse/fuse_wait.c ---- */
+
+/* Around the loop.  0 or -errno. */
+int fuse_wait_start(struct fuse_server *server);
+void fuse_wait_stop(struct fuse_server *server);
+/* readv(2) of the next request from /dev/fuse, by a thread of the loop that has answered the one before, or left that to another. The
+ * first vector is at least a request's header. */
+ssize_t fuse_wait_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
+/* The calling thread answers: whoever gets that may ask again before the thread is back. */
+void fuse_wait_answered(void);
 
 /* ---- fs/fuse/fuse_hook.c ---- */
 

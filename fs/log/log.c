@@ -3,6 +3,7 @@
  * Those who want an fsync queue up.  The thread that finds nobody at work leads: it makes one record for all who wait, writes it
  * without the lock, and tells them; then one for those who came meanwhile, and so on until nobody waits.  So waiting fsyncs share
  * a flush, and no other thread is woken for one. */
+#include "base/blocking.h"
 #include "fs/data/data.h"
 #include "fs/log/log.h"
 #include "fs/tree/recordimpl.h"
@@ -264,8 +265,10 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 	struct making m = { .fs = fs };
 	int r = fs->error;
 	do {
-		while (fs->committing && !fs->error)
+		while (fs->committing && !fs->error) {
+			blocking_begin(BLOCKING_FOR_THREAD);
 			pthread_cond_wait(&fs->progress, &fs->lock);
+		}
 		m.changes = fs->open->changes;
 		uint64_t left_bytes = array_log_bytes(fs->array) - log->at_bytes;
 		if (fs->error || log->failed || changes_lost(m.changes) || left_bytes < BLOCK_BYTES)

@@ -1,7 +1,8 @@
 #include "fs/tree/pool.h"
 
-#include "base/list.h"
+#include "base/blocking.h"
 #include "base/cleanup.h"
+#include "base/list.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -96,6 +97,8 @@ void pool_run(struct pool *pool, unsigned count, void (*fn)(void *ctx, unsigned 
 	pthread_cond_broadcast(&pool->work);
 	while (loop.next < loop.count)
 		run_one(pool, &loop);
+	if (loop.running > 0)
+		blocking_begin(BLOCKING_FOR_THREAD);
 	while (loop.running > 0)
 		pthread_cond_wait(&pool->done, &pool->lock);
 	pthread_mutex_unlock(&pool->lock);
