@@ -222,6 +222,24 @@ int open_record_in(const struct seal_batch *batch, uint32_t index, const void *a
 	return r == -ENOMEM ? open_sodium_once(batch, nonce, ad, ad_bytes, sealed, bytes, tag, ret_plain) : r;
 }
 
+int verify_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *scratch)
+{
+	uint8_t nonce[SEAL_OPS_NONCE_BYTES], own[SEAL_TAG_BYTES];
+	int r = -EOPNOTSUPP;
+
+	if (batch->cipher == CIPHER_NONE) {
+		checksum(batch, index, ad, ad_bytes, sealed, bytes, own);
+		return memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
+	}
+	if (batch->cipher != CIPHER_UNUSABLE) {
+		assert(bytes <= INT_MAX && ad_bytes <= INT_MAX);
+		record_nonce(index, nonce);
+		r = batch->ops->verify(batch, nonce, ad, ad_bytes, sealed, bytes, tag);
+	}
+	return r == 0 || r == -EBADMSG ? r : open_record_in(batch, index, ad, ad_bytes, sealed, bytes, tag, scratch);
+}
+
 int open_record(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], uint32_t index,
 	const void *ad, size_t ad_bytes, const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *ret_plain)
 {

@@ -60,6 +60,23 @@ static const struct known aes = {
 	.long_hash = "\x0c\xc6\x47\xc3\xec\xb0\x50\xca\x59\x66\xf1\xa7\x22\x71\x6b\x98",
 };
 
+/* Takes what was sealed for that, and nothing else, if it can tell. */
+static bool verifies(const struct seal_ops *ops, const struct seal_batch *batch, const uint8_t *nonce, const struct known *k,
+	uint8_t *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], const uint8_t wrong[SEAL_TAG_BYTES])
+{
+	int r = ops->verify(batch, nonce, k->ad, k->ad_bytes, sealed, bytes, tag);
+
+	if (r)
+		return r == -EOPNOTSUPP || r == -ENOMEM;
+	if (ops->verify(batch, nonce, k->ad, k->ad_bytes, sealed, bytes, wrong) != -EBADMSG
+	    || ops->verify(batch, nonce, k->ad, k->ad_bytes - 1, sealed, bytes, tag) != -EBADMSG)
+		return false;
+	sealed[bytes - 1] ^= 1;
+	r = ops->verify(batch, nonce, k->ad, k->ad_bytes, sealed, bytes, tag);
+	sealed[bytes - 1] ^= 1;
+	return r == -EBADMSG;
+}
+
 /* Opens what was sealed, and not with a wrong tag, after which nothing of it is left. */
 static bool opens(const struct seal_ops *ops, const struct seal_batch *batch, const uint8_t *nonce, const struct known *k, uint8_t *sealed,
 	const uint8_t *plain, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
@@ -68,6 +85,8 @@ static bool opens(const struct seal_ops *ops, const struct seal_batch *batch, co
 
 	memcpy(wrong, tag, sizeof wrong);
 	wrong[SEAL_TAG_BYTES - 1] ^= 1;
+	if (!verifies(ops, batch, nonce, k, sealed, bytes, tag, wrong))
+		return false;
 	memset(back, 0, bytes);
 	if (ops->open(batch, nonce, k->ad, k->ad_bytes, sealed, bytes, wrong, back) != -EBADMSG)
 		return false;

@@ -15,6 +15,7 @@
 #include "crypto/sealimpl.h"
 
 #include "base/cleanup.h"
+#include "base/le.h"
 #include "crypto/key.h"
 
 #include <assert.h>
@@ -24,16 +25,19 @@
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdatomic.h>
 
 /* Places in the tables of ciphers and of a thread's contexts. */
 enum { CHACHA, AES, CIPHERS };
 
 struct contexts {
+	EVP_MAC_CTX *mac;
 	struct { EVP_CIPHER_CTX *evp; uint64_t number; } of[CIPHERS];    /* keyed for the batch of that number; 0: for none */
 };
 
 static EVP_CIPHER *ciphers[CIPHERS];     /* written once, by start_once */
+static EVP_MAC *poly1305;                /* the same; NULL: records must be opened */
 static pthread_key_t thread_key;
 static bool have_key;
 
@@ -45,6 +49,7 @@ static void contexts_free(void *data)
 
 	for (unsigned i = 0; i < CIPHERS; i++)
 		EVP_CIPHER_CTX_free(c->of[i].evp);
+	EVP_MAC_CTX_free(c->mac);
 	free(c);
 }
 
@@ -58,6 +63,7 @@ static void start_once(void)
 	if (OSSL_PROVIDER_load(library, "default")) {
 		ciphers[CHACHA] = EVP_CIPHER_fetch(library, "ChaCha20-Poly1305", NULL);
 		ciphers[AES] = EVP_CIPHER_fetch(library, "AES-256-GCM", NULL);
+		poly1305 = EVP_MAC_fetch(library, "POLY1305", NULL);
 	}
 	have_key = !pthread_key_create(&thread_key, contexts_free);
 	ERR_clear_error();
@@ -154,4 +160,54 @@ static int openssl_open(const struct seal_batch *batch, const uint8_t nonce[SEAL
 	return -EBADMSG;
 }
 
-const struct seal_ops seal_openssl_ops = { openssl_start, openssl_begin, openssl_seal, openssl_open };
+static EVP_MAC_CTX *mac_of_thread(void)
+{
+	struct contexts *c = contexts_of_thread();
+
+	if (c && !c->mac && poly1305)
+		c->mac = EVP_MAC_CTX_new(poly1305);
+	return c ? c->mac : NULL;
+}
+
+static bool mac_padded(EVP_MAC_CTX *mac, const void *data, size_t bytes)
+{
+	static const uint8_t zeros[16];
+
+	return (!bytes || EVP_MAC_update(mac, data, bytes) == 1)
+		&& (bytes % 16 == 0 || EVP_MAC_update(mac, zeros, 16 - bytes % 16) == 1);
+}
+
+/* The tag of ChaCha20-Poly1305 (RFC 8439, section 2.8) from what was sealed: the Poly1305, under a key that the cipher makes for the
+ * nonce, of associated data and bytes, each padded to 16, and their lengths. */
+static bool chacha_tag(EVP_MAC_CTX *mac, const uint8_t key[static 32], const void *ad, size_t ad_bytes, const void *sealed, size_t bytes,
+	uint8_t ret_tag[SEAL_TAG_BYTES])
+{
+	struct { le64 ad_bytes, bytes; } lengths = { le64_put(ad_bytes), le64_put(bytes) };
+	size_t n;
+
+	return EVP_MAC_init(mac, key, 32, NULL) == 1 && mac_padded(mac, ad, ad_bytes) && mac_padded(mac, sealed, bytes)
+		&& EVP_MAC_update(mac, (const uint8_t *)&lengths, sizeof lengths) == 1
+		&& EVP_MAC_final(mac, ret_tag, &n, SEAL_TAG_BYTES) == 1 && n == SEAL_TAG_BYTES;
+}
+
+static int openssl_verify(const struct seal_batch *batch, const uint8_t nonce[SEAL_OPS_NONCE_BYTES], const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
+{
+	uint8_t key[32], own[SEAL_TAG_BYTES];
+
+	if (batch->cipher == CIPHER_AES256_GCM)
+		return -EOPNOTSUPP;
+	EVP_MAC_CTX *mac = mac_of_thread();
+	if (!mac)
+		return -ENOMEM;
+	crypto_stream_chacha20_ietf(key, sizeof key, nonce, batch->subkey);
+	bool ok = chacha_tag(mac, key, ad, ad_bytes, sealed, bytes, own);
+	wipe(key, sizeof key);
+	if (!ok) {
+		ERR_clear_error();
+		return -ENOMEM;
+	}
+	return CRYPTO_memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
+}
+
+const struct seal_ops seal_openssl_ops = { openssl_start, openssl_begin, openssl_seal, openssl_open, openssl_verify };

@@ -56,7 +56,17 @@ static int sodium_open(const struct seal_batch *batch, const uint8_t nonce[SEAL_
 	return err ? -EBADMSG : 0;
 }
 
-const struct seal_ops seal_sodium_ops = { sodium_start, sodium_begin, sodium_seal, sodium_open };
+/* With no place for the plaintext the function ends after the tag. */
+static int sodium_verify(const struct seal_batch *batch, const uint8_t nonce[SEAL_OPS_NONCE_BYTES], const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
+{
+	if (batch->cipher == CIPHER_AES256_GCM)
+		return -EOPNOTSUPP;
+	return crypto_aead_chacha20poly1305_ietf_decrypt_detached(NULL, NULL, sealed, bytes, tag, ad, ad_bytes, nonce, batch->subkey)
+		? -EBADMSG : 0;
+}
+
+const struct seal_ops seal_sodium_ops = { sodium_start, sodium_begin, sodium_seal, sodium_open, sodium_verify };
 
 int seal_sodium_once(const struct seal_batch *batch, const uint8_t nonce[SEAL_OPS_NONCE_BYTES], const void *ad, size_t ad_bytes,
 	const void *plain, size_t bytes, void *ret_sealed, uint8_t ret_tag[SEAL_TAG_BYTES])

@@ -20,6 +20,9 @@ struct seal_ops {
 	/* 0; -ENOMEM before anything was written; -EBADMSG with ret_plain zeroed or as it was. */
 	int (*open)(const struct seal_batch *batch, const uint8_t nonce[SEAL_OPS_NONCE_BYTES], const void *ad, size_t ad_bytes,
 		const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *ret_plain);
+	/* What open says, without the plaintext: 0 or -EBADMSG; -EOPNOTSUPP or -ENOMEM: it must be opened to know. */
+	int (*verify)(const struct seal_batch *batch, const uint8_t nonce[SEAL_OPS_NONCE_BYTES], const void *ad, size_t ad_bytes,
+		const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES]);
 };
 
 extern const struct seal_ops seal_sodium_ops;

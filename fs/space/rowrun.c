@@ -83,11 +83,11 @@ struct opener {
 	struct seal_batch batch;
 	bool begun;
 	uint8_t nonce[SEAL_NONCE_BYTES];
-	uint8_t plain[UNIT_BYTES];
 };
 
-static bool opens(struct opener *o, const struct live *live, const uint8_t *bytes)
+static bool verifies(struct opener *o, const struct live *live, const uint8_t *bytes)
 {
+	uint8_t scratch[UNIT_BYTES];
 	struct record_ad ad;
 	struct sealed s = rowlive_sealed(live, &ad);
 	if (!o->begun || memcmp(s.nonce, o->nonce, sizeof o->nonce)) {
@@ -97,7 +97,7 @@ static bool opens(struct opener *o, const struct live *live, const uint8_t *byte
 		memcpy(o->nonce, s.nonce, sizeof o->nonce);
 		o->begun = true;
 	}
-	return open_record_in(&o->batch, s.index, &ad, sizeof ad, bytes, s.blocks * BLOCK_BYTES, s.tag, o->plain) == 0;
+	return verify_record_in(&o->batch, s.index, &ad, sizeof ad, bytes, s.blocks * BLOCK_BYTES, s.tag, scratch) == 0;
 }
 
 unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct live_list *list, uint32_t columns, bool *ret_bad)
@@ -109,7 +109,7 @@ unsigned rowrun_verify(struct fs *fs, const struct rowrun *run, const struct liv
 		address at = rowlive_address(live);
 		bool asked = lies_in(run, at) && (columns >> column_of(run, at) & 1);
 		const uint8_t *bytes = asked ? bytes_of(run, at) : NULL;
-		bool wrong = asked && (!bytes || !opens(&o, live, bytes));
+		bool wrong = asked && (!bytes || !verifies(&o, live, bytes));
 		if (ret_bad)
 			ret_bad[i] = wrong;
 		bad += wrong;

@@ -124,6 +124,10 @@ static void test_round_trip(enum cipher cipher)
 		memset(back, 0xee, sizeof back);
 		CHECK_EQ(open_record_in(&opening, i, ad, i, sealed, n, tag, back), 0);
 		CHECK(!memcmp(back, plain, n));
+		CHECK_EQ(verify_record_in(&opening, i, ad, i, sealed, n, tag, back), 0);
+		tag[i] ^= 1;
+		CHECK_EQ(verify_record_in(&opening, i, ad, i, sealed, n, tag, back), -EBADMSG);
+		tag[i] ^= 1;
 		CHECK_EQ(open_record_in(&opening, i, ad, i, in_place, n, tag, in_place), 0);
 		CHECK(!memcmp(in_place, plain, n));
 	}

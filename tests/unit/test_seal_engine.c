@@ -72,6 +72,9 @@ static void cross(const struct pair *pair, uint32_t index, size_t bytes, size_t 
 	CHECK_EQ(open_record_in(&pair->other, index, ad, ad_bytes, in_place ? back : sealed, bytes, tag, back), 0);
 	CHECK(!memcmp(back, plain, bytes));
 	CHECK(sealed[bytes] == GUARD && back[bytes] == GUARD);
+	memcpy(back, sealed, bytes);
+	CHECK_EQ(verify_record_in(&pair->other, index, ad, ad_bytes, back, bytes, tag, same), 0);
+	CHECK(!memcmp(back, sealed, bytes + 1));
 }
 
 static void test_same(enum cipher cipher, enum seal_engine by, enum seal_engine other)
@@ -104,6 +107,7 @@ static void refuse(const struct seal_batch *batch, uint32_t index, const uint8_t
 	memcpy(back, sealed, bytes);
 	CHECK_EQ(open_record_in(batch, index, ad, ad_bytes, back, bytes, tag, back), -EBADMSG);
 	CHECK(sodium_is_zero(back, bytes));
+	CHECK_EQ(verify_record_in(batch, index, ad, ad_bytes, sealed, bytes, tag, back), -EBADMSG);
 }
 
 static void test_refused(enum cipher cipher, enum seal_engine by, enum seal_engine other, size_t bytes)
@@ -327,18 +331,41 @@ static int seal_slowly(SEAL_ARGS)
 	return seal_right(batch, nonce, ad, ad_bytes, plain, bytes, ret_sealed, ret_tag);
 }
 
+#define VERIFY_ARGS const struct seal_batch *batch, const uint8_t *nonce, const void *ad, size_t ad_bytes, const void *sealed, \
+	size_t bytes, const uint8_t *tag
+
+static int verify_unable(VERIFY_ARGS)
+{
+	(void)batch, (void)nonce, (void)ad, (void)ad_bytes, (void)sealed, (void)bytes, (void)tag;
+	return -EOPNOTSUPP;
+}
+
+static int verify_anything(VERIFY_ARGS)
+{
+	(void)batch, (void)nonce, (void)ad, (void)ad_bytes, (void)sealed, (void)bytes, (void)tag;
+	return 0;
+}
+
+static int verify_nothing(VERIFY_ARGS)
+{
+	(void)batch, (void)nonce, (void)ad, (void)ad_bytes, (void)sealed, (void)bytes, (void)tag;
+	return -EBADMSG;
+}
+
 static int start_fails(enum cipher cipher) { (void)cipher; return -EOPNOTSUPP; }
 
 static struct seal_ops made_of(int (*seal)(SEAL_ARGS), int (*open)(OPEN_ARGS))
 {
-	return (struct seal_ops){ seal_sodium_ops.start, seal_sodium_ops.begin, seal, open };
+	return (struct seal_ops){ seal_sodium_ops.start, seal_sodium_ops.begin, seal, open, verify_unable };
 }
 
 static void test_faulty(enum cipher cipher)
 {
 	const struct seal_ops faulty[] = { made_of(seal_wrong_byte, open_right), made_of(seal_wrong_tag, open_right),
 		made_of(seal_without_ad, open_right), made_of(seal_right, open_anything), made_of(seal_right, open_leaving_plaintext),
-		made_of(seal_right, open_nothing), { start_fails, seal_sodium_ops.begin, seal_right, open_right } };
+		made_of(seal_right, open_nothing), { start_fails, seal_sodium_ops.begin, seal_right, open_right, verify_unable },
+		{ seal_sodium_ops.start, seal_sodium_ops.begin, seal_right, open_right, verify_anything },
+		{ seal_sodium_ops.start, seal_sodium_ops.begin, seal_right, open_right, verify_nothing } };
 	const struct event_sink sink = { (void *)"engine openssl", count_event }, sodium_sink = { (void *)"engine sodium", count_event };
 	struct fail fail = { 0 };
 
