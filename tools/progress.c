@@ -43,24 +43,34 @@ void progress_clear(struct progress *p)
 	p->shown = false;
 }
 
+const char *progress_bar(uint64_t done, uint64_t total, char ret_bar[PROGRESS_BAR_BYTES])
+{
+	int full = done < total ? (int)((double)done / (double)total * BAR_CELLS) : BAR_CELLS;
+
+	snprintf(ret_bar, PROGRESS_BAR_BYTES, "[%.*s%*s]", full, "==============================", BAR_CELLS - full, "");
+	return ret_bar;
+}
+
+const char *progress_left(uint64_t from, uint64_t done, uint64_t total, int64_t elapsed_ms, char ret_left[PROGRESS_LEFT_BYTES])
+{
+	*ret_left = '\0';
+	if (elapsed_ms <= ESTIMATE_AFTER_MS || done <= from || done > total)
+		return ret_left;
+	double seconds = (double)elapsed_ms / 1000 / (double)(done - from) * (double)(total - done) + 1;
+	if (seconds < 120)
+		snprintf(ret_left, PROGRESS_LEFT_BYTES, ", about %.0f s left", seconds);
+	else if (seconds < 3600e6)
+		snprintf(ret_left, PROGRESS_LEFT_BYTES, ", about %.0f min left", seconds / 60);
+	return ret_left;
+}
+
 static void draw(struct progress *p, uint64_t done, uint64_t total, int64_t elapsed_ms)
 {
-	char cells[BAR_CELLS + 1], left[48] = "";
-	double part = total ? (double)done / (double)total : 0;
+	char bar[PROGRESS_BAR_BYTES], left[PROGRESS_LEFT_BYTES];
+	int percent = done < total ? (int)((double)done / (double)total * 100) : total ? 100 : 0;
 
-	if (part > 1)
-		part = 1;
-	for (int i = 0; i < BAR_CELLS; i++)
-		cells[i] = i < (int)(part * BAR_CELLS) ? '=' : ' ';
-	cells[BAR_CELLS] = '\0';
-	if (elapsed_ms > ESTIMATE_AFTER_MS && part > 0) {
-		uint64_t seconds = (uint64_t)((double)elapsed_ms / part * (1 - part) / 1000) + 1;
-		if (seconds < 120)
-			snprintf(left, sizeof left, ", about %llu s left", (unsigned long long)seconds);
-		else
-			snprintf(left, sizeof left, ", about %llu min left", (unsigned long long)(seconds / 60));
-	}
-	fprintf(stderr, "\r%-12s [%s] %3d %%%s\033[K", p->phase, cells, (int)(part * 100), left);
+	fprintf(stderr, "\r%-12s %s %3d %%%s\033[K", p->phase, progress_bar(total ? done : 0, total ? total : 1, bar), percent,
+		progress_left(0, done, total, elapsed_ms, left));
 	fflush(stderr);
 	p->shown = true;
 }

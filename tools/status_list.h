@@ -4,6 +4,7 @@
 
 #include "fs/control.h"
 #include "tools/members.h"
+#include "tools/status_pace.h"
 
 /* A device with a label of the array that is none of its members as they are now. */
 struct status_other {
@@ -25,6 +26,8 @@ struct status_list {
 	struct status_entry **entries;
 	struct found_devices unreadable; /* devices that this user may not read */
 	struct found_devices damaged;    /* devices with remains of a label */
+	struct status_pace *pace;        /* of a watch, with what its clock says; NULL: this is seen once */
+	int64_t now_ms;
 };
 
 /* Without it the array is degraded: it votes or has columns, and is not just a spare. */

@@ -80,6 +80,16 @@ static unsigned percent(uint64_t done, uint64_t total)
 	return done < total ? (unsigned)(100.0 * (double)done / (double)total) : 100;
 }
 
+/* "37 % [====    ], about 5 min left" */
+static void print_progress(const struct status_list *list, const struct control_status *s, unsigned what, uint64_t done, uint64_t total, FILE *out)
+{
+	char bar[PROGRESS_BAR_BYTES], left[PROGRESS_LEFT_BYTES] = "";
+
+	if (list->pace)
+		status_pace_left(list->pace, &s->array, what, done, total, list->now_ms, left);
+	fprintf(out, "%u %% %s%s", percent(done, total), progress_bar(done, total, bar), left);
+}
+
 /* Paths and names come from disks and users: what could steer a terminal is not printed. */
 static void print_clean(const char *text, FILE *out)
 {
@@ -112,7 +122,7 @@ static void print_member_state(const struct control_status *s, unsigned index, F
 		fprintf(out, "%s%s", plain ? "" : ", ", state_name(m));
 }
 
-static void print_member(const struct status_entry *entry, unsigned index, FILE *out)
+static void print_member(const struct status_list *list, const struct status_entry *entry, unsigned index, FILE *out)
 {
 	const struct control_member *m = &entry->status.members[index];
 	char uuid[UUID_TEXT_BYTES], size[CLI_SIZE_TEXT_BYTES];
@@ -129,8 +139,11 @@ static void print_member(const struct status_entry *entry, unsigned index, FILE 
 	}
 	fprintf(out, "  %s  %s, ", uuid, cli_size(m->size_bytes, size));
 	print_member_state(&entry->status, index, out);
-	if (m->to_fill_bytes)
-		fprintf(out, " (%u %%)", percent(m->filled_bytes, m->to_fill_bytes));
+	if (m->to_fill_bytes) {
+		fputs(" (", out);
+		print_progress(list, &entry->status, PACE_FILL + index, m->filled_bytes, m->to_fill_bytes, out);
+		fputc(')', out);
+	}
 	if (m->read_errors || m->write_errors)
 		fprintf(out, ", %" PRIu64 " read and %" PRIu64 " write errors", m->read_errors, m->write_errors);
 	if (m->healed)
@@ -197,7 +210,7 @@ static void print_result(const struct scrub_result *r, FILE *out)
 	fputc('\n', out);
 }
 
-static void print_scrub(const struct control_status *s, FILE *out)
+static void print_scrub(const struct status_list *list, const struct control_status *s, FILE *out)
 {
 	const struct scrub_status *scrub = &s->scrub;
 	char time[CLI_TIME_TEXT_BYTES];
@@ -205,10 +218,13 @@ static void print_scrub(const struct control_status *s, FILE *out)
 	if (!scrub_name(s))
 		return;
 	fprintf(out, "  scrub          %s", scrub_name(s));
-	if (scrub->state == SCRUB_FINISHED)
+	if (scrub->state == SCRUB_FINISHED) {
 		fprintf(out, " %s", cli_time(scrub->now.ended_ns, time));
-	else
-		fprintf(out, ", %u %%%s", percent(scrub->done_bytes, scrub->total_bytes), scrub->waits ? ", waits" : "");
+	} else {
+		fputs(", ", out);
+		print_progress(list, s, PACE_SCRUB, scrub->done_bytes, scrub->total_bytes, out);
+		fputs(scrub->waits ? ", waits" : "", out);
+	}
 	print_result(&scrub->now, out);
 	if (!scrub->has_last || scrub->state == SCRUB_FINISHED)
 		return;
@@ -216,7 +232,7 @@ static void print_scrub(const struct control_status *s, FILE *out)
 	print_result(&scrub->last, out);
 }
 
-static void print_job(const struct control_status *s, FILE *out)
+static void print_job(const struct status_list *list, const struct control_status *s, FILE *out)
 {
 	const struct control_job *job = job_of(s);
 	char targets[CONFIG_NAMES_BYTES];
@@ -227,7 +243,9 @@ static void print_job(const struct control_status *s, FILE *out)
 		fprintf(out, "  replace        member %u takes the place of member %u", __builtin_ctz(job->targets) + 1u, job->source + 1u);
 	else
 		fprintf(out, "  move           data of member %u goes to %s", job->source + 1u, config_name_members(job->targets, targets));
-	fprintf(out, ", %u %%%s\n", percent(job->done_bytes, job->total_bytes), job->waits ? ", waits for a member" : "");
+	fputs(", ", out);
+	print_progress(list, s, PACE_JOB, job->done_bytes, job->total_bytes, out);
+	fputs(job->waits ? ", waits for a member\n" : "\n", out);
 }
 
 /* What cannot go on says itself what it is. */
@@ -242,7 +260,7 @@ static void print_stalled(const struct control_status *s, FILE *out)
 	}
 }
 
-static void print_array(const struct status_entry *entry, FILE *out)
+static void print_array(const struct status_list *list, const struct status_entry *entry, FILE *out)
 {
 	const struct control_status *s = &entry->status;
 	char uuid[UUID_TEXT_BYTES], map[MEMBERS_MAX + 3];
@@ -262,11 +280,11 @@ static void print_array(const struct status_entry *entry, FILE *out)
 	if (s->has_space)
 		fprintf(out, "  space          %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
 			cli_size(s->capacity_bytes, capacity));
-	print_scrub(s, out);
-	print_job(s, out);
+	print_scrub(list, s, out);
+	print_job(list, s, out);
 	print_stalled(s, out);
 	for (unsigned i = 0; i < s->member_count; i++)
-		print_member(entry, i, out);
+		print_member(list, entry, i, out);
 	for (unsigned i = 0; i < entry->other_count; i++)
 		print_other(&entry->others[i], out);
 }
@@ -276,7 +294,7 @@ void status_print_text(const struct status_list *list, FILE *out)
 	for (unsigned i = 0; i < list->count; i++) {
 		if (i > 0)
 			fputc('\n', out);
-		print_array(list->entries[i], out);
+		print_array(list, list->entries[i], out);
 	}
 }
 

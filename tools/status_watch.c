@@ -23,6 +23,7 @@
 #define CLEAR_BELOW "\033[J"
 
 static volatile sig_atomic_t last_code;
+static struct status_pace pace;
 
 static void leave(int signal_number)
 {
@@ -47,14 +48,18 @@ static void print_over(const char *text, unsigned seconds)
 	fputs(CLEAR_BELOW, stdout);
 }
 
-static int show(const struct status_request *request, bool first)
+static int show(struct status_request *request, bool first)
 {
 	autofree char *text = NULL;
 	size_t bytes;
+	struct timespec now;
 	FILE *out = open_memstream(&text, &bytes);
 
 	if (!out)
 		return -errno;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	request->list.pace = &pace;
+	request->list.now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	if (request->json)
 		status_print_json(&request->list, out);
 	else

@@ -64,7 +64,7 @@ static void test_people(void)
 {
 	begin();
 	SAYS("Array home [UUU] healthy\n");
-	SAYS("  replace        member 6 takes the place of member 2, 37 %\n");
+	SAYS("  replace        member 6 takes the place of member 2, 37 % [===========                   ]\n");
 	SAYS("  member 1    U  /dev/d0  01");
 	SAYS("  member 5    S  /dev/d4  05");
 	SAYS("  0 bytes, spare\n");
@@ -73,7 +73,7 @@ static void test_people(void)
 	SAYS_NOT("member 4");
 	SAYS_NOT("/dev/d3");
 	status.job.waits = true;
-	SAYS("member 6 takes the place of member 2, 37 %, waits for a member\n");
+	SAYS("member 6 takes the place of member 2, 37 % [===========                   ], waits for a member\n");
 	status.job.running = false;
 	status.members[5].needed = true;
 	SAYS("[UUUU] healthy\n");
@@ -88,12 +88,12 @@ static void test_several(void)
 	begin();
 	set(4, MEMBER_REPLACEMENT, false);
 	status.job.targets = 1 << 0 | 1 << 4 | 1 << 5;
-	SAYS("  move           data of member 2 goes to members 1, 5 and 6, 37 %\n");
+	SAYS("  move           data of member 2 goes to members 1, 5 and 6, 37 % [===========                   ]\n");
 	SAYS("  0 bytes, taking data of member 2 (37 %)\n");
 	SAYS_NOT("place");
 	JSON("\"job\":{\"source\":1,\"target\":0,\"targets\":[0,4,5],\"waits\":false,");
 	status.job.targets = 1 << 0;
-	SAYS("  move           data of member 2 goes to member 1, 37 %\n");
+	SAYS("  move           data of member 2 goes to member 1, 37 % [===========                   ]\n");
 	SAYS("  0 bytes, taking the place of a member\n");
 }
 
@@ -149,13 +149,13 @@ static void test_scrub(void)
 	JSON("\"scrub\":null,");
 	*s = (struct scrub_status){ .state = SCRUB_RUNNING, .done_bytes = 30, .total_bytes = 100, .speed_bytes = 65536,
 		.now = { .began_ns = 5000000000, .rows = 7, .damaged = 2, .unreadable = 1 } };
-	SAYS("  scrub          running, 30 %, 2 rows damaged, 1 records lost\n");
+	SAYS("  scrub          running, 30 % [=========                     ], 2 rows damaged, 1 records lost\n");
 	SAYS_NOT("last scrub");
 	JSON("\"scrub\":{\"state\":\"running\",\"waits\":false,\"done_bytes\":30,\"total_bytes\":100,\"speed_bytes\":65536,\"rows\":7,"
 		"\"damaged\":2,\"unreadable\":1,\"tree_errors\":0,\"began\":5,\"ended\":null,\"last\":null},");
 	s->waits = s->has_last = true;
 	s->last = (struct scrub_result){ .began_ns = 1000000000, .ended_ns = 86400000000000, .rows = 9, .tree_errors = 3 };
-	SAYS("  scrub          running, 30 %, waits, 2 rows damaged, 1 records lost\n  last scrub     1970-01-0");
+	SAYS("  scrub          running, 30 % [=========                     ], waits, 2 rows damaged, 1 records lost\n  last scrub     1970-01-0");
 	SAYS(", 0 rows damaged, 0 records lost, 3 places of the trees unreadable\n");
 	JSON("\"last\":{\"rows\":9,\"damaged\":0,\"unreadable\":0,\"tree_errors\":3,\"began\":1,\"ended\":86400}},");
 	s->state = SCRUB_FINISHED;
@@ -200,7 +200,7 @@ static void test_hostile(void)
 	status.job = (struct control_job){ .running = true, .source = 255, .targets = UINT32_MAX };
 	JSON("\"job\":null");
 	status.job = (struct control_job){ .running = true, .source = 1, .targets = 1 << 5, .done_bytes = UINT64_MAX, .total_bytes = 1 };
-	SAYS("member 6 takes the place of member 2, 100 %\n");
+	SAYS("member 6 takes the place of member 2, 100 % [==============================]\n");
 	JSON("\"done_bytes\":18446744073709551615,\"total_bytes\":1}");
 	for (unsigned i = 0; i < status.member_count; i++)
 		status.members[i].role = MEMBER_UNUSED;
@@ -225,9 +225,45 @@ static void test_others(void)
 	status_list_free(&list);
 }
 
+static void job_says(struct status_list *list, int64_t now_ms, uint64_t done, const char *part, bool expected)
+{
+	autofree char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	REQUIRE(out);
+	list->now_ms = now_ms;
+	list->entries[0]->status.job.done_bytes = done;
+	status_print_text(list, out);
+	REQUIRE(fclose(out) == 0);
+	CHECK(!strstr(text, part) != expected);
+}
+
+/* A watch says how long what is left takes at the pace since it was first seen. */
+static void test_pace(void)
+{
+	struct status_list list = { 0 };
+	struct status_pace pace = { 0 };
+	struct status_entry *entry;
+
+	begin();
+	status.job.total_bytes = 10000;
+	REQUIRE(status_list_add(&list, &status, "/mnt", &entry) == 0);
+	job_says(&list, 1000, 1000, "left", false);
+	list.pace = &pace;
+	job_says(&list, 5000, 1000, "left", false);
+	job_says(&list, 9000, 1000, "left", false);
+	job_says(&list, 15000, 2000, ", 20 % [======                        ], about 81 s left\n", true);
+	job_says(&list, 105000, 2000, "about 13 min left", true);
+	job_says(&list, 106000, 500, "left", false);     /* it began anew */
+	job_says(&list, 110000, 3500, "about 10 s left", true);
+	status_list_free(&list);
+}
+
 int main(void)
 {
 	test_people();
+	test_pace();
 	test_several();
 	test_spare_out();
 	test_json();
