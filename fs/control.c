@@ -108,6 +108,7 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 		m->read_errors = status.read_errors;
 		m->write_errors = status.write_errors;
 		m->healed = status.healed;
+		m->caught_up_bytes = status.caught_up_bytes;
 	}
 }
 

@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 4u
+#define CONTROL_VERSION 5u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -28,6 +28,7 @@ struct control_member {
 	uint64_t filled_bytes, to_fill_bytes;    /* while it is filled, an estimate: of all data in use */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
+	uint64_t caught_up_bytes;        /* written anew on it since it came back last, in this mount */
 };
 
 /* Columns that are on their way to other members: of a disk that is being replaced or removed, or is lost. */

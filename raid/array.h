@@ -204,6 +204,7 @@ struct member_status {
 	uint8_t role;                    /* enum member_role */
 	uint64_t size_bytes;
 	uint64_t read_errors, write_errors, healed;
+	uint64_t caught_up_bytes;        /* written anew on it since it came back last */
 	bool worn_out;                   /* it is out for having reached array_options.read_errors_max */
 };
 unsigned array_member_count(const struct array *array);
@@ -235,6 +236,7 @@ int array_gap_close(struct array *array, unsigned member);
  * generation wrote them: gaps, where there are any, cover everything up to `generation`, and jobs begin anew. */
 void array_doubt_rows(struct array *array, uint64_t generation);
 void array_count_healed(struct array *array, unsigned member);
+void array_count_caught_up(struct array *array, unsigned member, uint64_t bytes);
 
 /* ---- Steps of the configuration (raid/array_step.c; doc/membership.md, S1 to S6) ----
  *

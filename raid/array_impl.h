@@ -33,6 +33,7 @@ struct member {
 	bool settled;                        /* in sync without a gap, by the last durable root too; protected by array->mutex */
 	bool out_for_good;                   /* out, by the last durable root too; protected by array->mutex */
 	_Atomic uint64_t read_errors, write_errors, healed;
+	_Atomic uint64_t caught_up_bytes;    /* since it came back last */
 	_Atomic unsigned read_errors_in_a_row;
 	uint64_t read_errors_forgiven;       /* protected by array->mutex */
 	uint8_t copy_wrong;                  /* bit by label copy that array_take_term shall write … */

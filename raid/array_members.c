@@ -181,6 +181,7 @@ int array_member_return(struct array *array, unsigned index, uint64_t generation
 	member->gap.position = 0;
 	atomic_store(&member->read_errors_in_a_row, 0);
 	member->out_for_good = false;
+	atomic_store(&member->caught_up_bytes, 0);
 	atomic_store(&member->state, MEMBER_FILLING);
 	step_member_changed(array, index);
 	describe(member, index, text, sizeof text);
@@ -336,7 +337,8 @@ int array_gap_close(struct array *array, unsigned index)
 	memset(&member->gap, 0, sizeof member->gap);
 	atomic_store(&member->state, MEMBER_IN_SYNC);
 	describe(member, index, text, sizeof text);
-	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync.", text);
+	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync; %.1f MiB of it were written anew.", text,
+		(double)atomic_load(&member->caught_up_bytes) / (1 << 20));
 	return 0;
 }
 
@@ -344,6 +346,12 @@ void array_count_healed(struct array *array, unsigned index)
 {
 	assert(index < array->member_count);
 	atomic_fetch_add(&array->members[index].healed, 1);
+}
+
+void array_count_caught_up(struct array *array, unsigned index, uint64_t bytes)
+{
+	assert(index < array->member_count);
+	atomic_fetch_add(&array->members[index].caught_up_bytes, bytes);
 }
 
 bool array_stale(const struct array *array, unsigned index, uint64_t written, address row_address)
@@ -377,6 +385,7 @@ void array_member_status(struct array *array, unsigned index, struct member_stat
 	ret_status->read_errors = atomic_load(&member->read_errors);
 	ret_status->write_errors = atomic_load(&member->write_errors);
 	ret_status->healed = atomic_load(&member->healed);
+	ret_status->caught_up_bytes = atomic_load(&member->caught_up_bytes);
 	ret_status->worn_out = member_state_now(member) == MEMBER_OUT && worn_out(array, member);
 }
 

@@ -138,6 +138,7 @@ static void fill_added(struct array *array, unsigned index, const struct config_
 	atomic_store(&member->read_errors, 0);
 	atomic_store(&member->write_errors, 0);
 	atomic_store(&member->healed, 0);
+	atomic_store(&member->caught_up_bytes, 0);
 	atomic_store(&member->read_errors_in_a_row, 0);
 	snprintf(member->name, sizeof member->name, "%s", disk->name);
 	atomic_store(&member->disk, disk);

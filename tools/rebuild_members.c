@@ -1,6 +1,7 @@
 /* raid5cryptfs-rebuild readd, fail: a member of a mounted array that comes back, or shall go.  The daemon does it (fs/upkeep/members.h);
  * here is the waiting for the end. */
 #include "base/cleanup.h"
+#include "tools/cli.h"
 #include "tools/progress.h"
 #include "tools/rebuild.h"
 #include "tools/rebuild_request.h"
@@ -33,6 +34,8 @@ static const struct rebuild_command
 
 static int tell_end(const struct rebuild_request *request, unsigned number, bool removed, bool out, struct fail *fail)
 {
+	char size[CLI_SIZE_TEXT_BYTES];
+
 	if (rebuild_stopped)
 		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the catching up goes on");
 	if (out)
@@ -41,7 +44,8 @@ static int tell_end(const struct rebuild_request *request, unsigned number, bool
 	if (removed)
 		printf("Another disk has taken the place of member %u, which is no member any more.\n", number);
 	else
-		printf("Member %u is in sync.\n", number);
+		printf("Member %u is in sync; %s of it were written anew.\n", number,
+			cli_size(request->status.members[number - 1].caught_up_bytes, size));
 	return 0;
 }
 

@@ -354,8 +354,8 @@ static void json_member(const struct status_entry *entry, unsigned index, FILE *
 		fprintf(out, ",\"filled_bytes\":%" PRIu64 ",\"to_fill_bytes\":%" PRIu64, m->filled_bytes, m->to_fill_bytes);
 	else
 		fputs(",\"filled_bytes\":null,\"to_fill_bytes\":null", out);
-	fprintf(out, ",\"size_bytes\":%" PRIu64 ",\"read_errors\":%" PRIu64 ",\"write_errors\":%" PRIu64 ",\"healed\":%" PRIu64 "}",
-		m->size_bytes, m->read_errors, m->write_errors, m->healed);
+	fprintf(out, ",\"size_bytes\":%" PRIu64 ",\"read_errors\":%" PRIu64 ",\"write_errors\":%" PRIu64 ",\"healed\":%" PRIu64
+		",\"caught_up_bytes\":%" PRIu64 "}", m->size_bytes, m->read_errors, m->write_errors, m->healed, m->caught_up_bytes);
 }
 
 static void json_other(const struct status_other *other, unsigned place, FILE *out)

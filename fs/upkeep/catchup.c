@@ -86,6 +86,8 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 		}
 		if (r == 0)
 			r = array_write_column(fs->array, b->id, i, column, 0, UNIT_BLOCKS, unit);
+		if (r == 0)
+			array_count_caught_up(fs->array, t->member, UNIT_BYTES);
 	}
 	return r;
 }
@@ -111,6 +113,8 @@ static int repair_run(struct fs *fs, const struct target *t, const struct band *
 		right = rowrun_parity_right(&run, i);
 	if (right && t->filling)
 		r = array_write_run(fs->array, b->id, row, count, column, run.units[column]);
+	if (right && t->filling && r == 0)
+		array_count_caught_up(fs->array, t->member, (uint64_t)count * UNIT_BYTES);
 	rowrun_free(&run);
 	return r < 0 ? r : right;
 }

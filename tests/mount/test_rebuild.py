@@ -113,6 +113,25 @@ def add_survives_a_kill(scene):
         whole_without_each(scene, members, before)
 
 
+def readd_tells(scene):
+    """Only what was written meanwhile is made again, and it is said how much that was."""
+    members, m, before = prepared(scene, big=20)
+    for mib, low, high in [(0, 0, 2 << 20), (12, 4 << 20, 8 << 20)]:
+        rebuild("fail", m.root, "3")
+        write(m.root + "/meanwhile", os.urandom(mib << 20))
+        os.sync()
+        result = rebuild("readd", "--wait", m.root, members[2])
+        amount = m.member(2)["caught_up_bytes"]
+        check(low <= amount <= high, f"of {mib} MiB written a third: {amount}")
+        check(re.search(r"in sync; [\d.]+ \w+ of it were written anew", result.out), result.out)
+        m.wait_log(f"in sync; {amount / (1 << 20):.1f} MiB of it were written anew")
+    os.unlink(m.root + "/meanwhile")
+    tree_is(m, before, "the tree")
+    before = describe_tree(m.root)
+    m.umount()
+    whole_without_each(scene, members, before)
+
+
 def fail_and_exchange(scene):
     """A disk that works is exchanged: it is failed by hand, by each of its names, and does not come back by itself."""
     members = scene.images(4)
@@ -281,5 +300,5 @@ def only_the_owner(scene):
 
 if __name__ == "__main__":
     need_root()
-    main(add_under_load, shown_meanwhile, add_survives_a_kill, fail_and_exchange, add_a_spare, readd_after_absence, fails_again, diverged,
-         refused, only_the_owner)
+    main(add_under_load, shown_meanwhile, add_survives_a_kill, readd_tells, fail_and_exchange, add_a_spare, readd_after_absence,
+         fails_again, diverged, refused, only_the_owner)
