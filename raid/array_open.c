@@ -269,6 +269,31 @@ static int too_few(const struct opening *o, uint32_t missing, const char *what)
 	return fail_set(o->fail, ENODEV, FAIL_TOO_FEW, "Too few members%s: missing are %s. Give all members but at most one, in sync.", what, list);
 }
 
+/* Appends the paths of the members in `mask`. */
+static void list_paths(const struct opening *o, uint32_t mask, char *text, size_t text_bytes)
+{
+	size_t at = strlen(text);
+	const char *before = "";
+
+	for (unsigned i = 0; i < o->config->member_count && at < text_bytes; i++) {
+		if (!(mask >> i & 1))
+			continue;
+		at += (size_t)snprintf(text + at, text_bytes - at, "%s%s", before, path_of(candidate_of(o, i)));
+		before = ", ";
+	}
+}
+
+static int diverged(const struct opening *o)
+{
+	char one[400] = "", other[400] = "";     /* of the 1024 that a failure has */
+
+	list_paths(o, o->choice.same_mount, one, sizeof one);
+	list_paths(o, o->choice.other_mounts, other, sizeof other);
+	return fail_set(o->fail, EINVAL, FAIL_DIVERGED, "These are clones of one array that were used separately (both in term %llu): %s on one side, "
+		"%s on the other. Give only the members of the one that you want.",
+		(unsigned long long)o->members[o->choice.root_member].root.term, one, other);
+}
+
 static int check_bands(const struct opening *o)
 {
 	uint32_t missing = not_in_sync(o);
@@ -296,9 +321,7 @@ static int choose(struct opening *o)
 	case CHOICE_NO_ROOT:
 		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No present member of the array has a root that verifies.");
 	case CHOICE_DIVERGED:
-		return fail_set(o->fail, EINVAL, FAIL_DIVERGED, "%s and %s are clones of one array that were used separately (both in term %llu). "
-			"Give only the members of the one that you want.", path_of(candidate_of(o, o->choice.diverged_a)),
-			path_of(candidate_of(o, o->choice.diverged_b)), (unsigned long long)o->members[o->choice.diverged_a].root.term);
+		return diverged(o);
 	case CHOICE_TOO_FEW:
 		if (!o->options->read_only)
 			return too_few(o, not_in_sync(o) & voters, "");

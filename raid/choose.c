@@ -163,10 +163,11 @@ void choose_root(const struct choice_member members[MEMBERS_MAX], unsigned count
 		const struct choice_member *m = &members[i];
 		uint32_t bit = UINT32_C(1) << i;
 
-		if (m->present && m->has_root && m->root.term == chosen->term && !same_mount(&m->root, chosen)) {
-			choice.result = CHOICE_DIVERGED;
-			choice.diverged_a = choice.root_member;
-			choice.diverged_b = i;
+		if (m->present && m->has_root && m->root.term == chosen->term) {
+			if (same_mount(&m->root, chosen))
+				choice.same_mount |= bit;
+			else
+				choice.other_mounts |= bit;
 		}
 		choice.members[i] = opening_state(m, chosen, i, voters & bit);
 		if (is_in_sync(m, chosen, i)) {
@@ -177,7 +178,9 @@ void choose_root(const struct choice_member members[MEMBERS_MAX], unsigned count
 			choice.stale |= m->present ? bit : 0;
 		}
 	}
-	if (choice.result == CHOICE_OK && __builtin_popcount(voters & ~choice.in_sync) > 1)
+	if (choice.other_mounts)
+		choice.result = CHOICE_DIVERGED;
+	else if (__builtin_popcount(voters & ~choice.in_sync) > 1)
 		choice.result = CHOICE_TOO_FEW;
 	*ret_choice = choice;
 }

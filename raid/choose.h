@@ -18,7 +18,7 @@ struct choice_member {
 enum choice_result {
 	CHOICE_OK,
 	CHOICE_NO_ROOT,          /* no present member has a root that verifies */
-	CHOICE_DIVERGED,         /* two roots of the highest term with different mount ids: a and b name them */
+	CHOICE_DIVERGED,         /* roots of the highest term with different mount ids */
 	CHOICE_TOO_FEW,          /* more than one voter is absent or out of sync */
 };
 
@@ -31,7 +31,7 @@ struct choice {
 	uint32_t absent;         /* voters that are not present */
 	uint32_t stale;          /* voters present but not in sync */
 	struct root_member members[MEMBERS_MAX];  /* states and gaps that the opening root shall have */
-	unsigned diverged_a, diverged_b;
+	uint32_t same_mount, other_mounts;        /* members whose newest root has the highest term, by bit: of the chosen root's mount, or not */
 };
 
 /* `voters` has a bit for each member that votes in the chosen root's configuration (a caller that must

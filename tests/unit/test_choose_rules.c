@@ -225,8 +225,8 @@ static void test_refusals(void)
 	m[2].root.mount.b[5] = 1;                /* the same term, another mount: clones */
 	choose_root(m, 3, VOTERS, &c);
 	CHECK_EQ(c.result, CHOICE_DIVERGED);
-	CHECK_EQ(c.diverged_a, 0);
-	CHECK_EQ(c.diverged_b, 2);
+	CHECK_EQ(c.same_mount, 3);
+	CHECK_EQ(c.other_mounts, 4);
 	m[2].root.term = 4;                      /* of a lower term: passed over, not a clone's */
 	choose_root(m, 3, VOTERS, &c);
 	CHECK_EQ(c.result, CHOICE_OK);
