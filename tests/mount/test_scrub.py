@@ -1,4 +1,8 @@
 """raid5cryptfs-scrub on a real mount."""
+import errno
+import re
+
+from alert_lib import *
 from faulty import *
 
 FOUND, LOST = 32, 33
@@ -18,35 +22,41 @@ def spoil(member, start, stop, step=1 << 18, length=20000):
         os.fsync(f.fileno())
 
 
-def prepared(scene):
+def prepared(scene, *options):
     members = scene.images(4)
     scene.mkfs(members)
-    m = Mount(scene, members, "-o", "commit=1")
+    m = Mount(scene, members, "-o", ",".join(["commit=1", *options]))
     make_tree(m.root, files=100, big=40)
     os.sync()
     return members, m
 
 
 def clean(scene):
-    members, m = prepared(scene)
+    recorder = Recorder(scene.dir)
+    members, m = prepared(scene, f"alert={recorder.path}")
     result = scrub("status", m.root)
     check("none" in result.out, f"none yet: {result.out}")
     result = scrub("start", "--wait", m.root)
     check("finished" in result.out and " 0 of them damaged" in result.out, f"it found nothing: {result.out}")
     wait_for(lambda: "scrub finished" in m.log(), "it is logged")
+    check("0 of them were damaged" in variable(recorder.wait("scrub-finished"), "MESSAGE"), "and told")
+    check(not recorder.of("scrub-errors"), "of no errors")
     scrub("status", m.root)
     m.umount()
 
 
 def one_member(scene):
     """What is wrong on one member is healed, also where nobody reads it."""
-    members, m = prepared(scene)
+    recorder = Recorder(scene.dir)
+    members, m = prepared(scene, f"alert={recorder.path}")
     before = describe_tree(m.root)
     spoil(members[1], 8 << 20, 16 << 20)
     result = scrub("start", "-w", m.root, code=FOUND)
     check("lost" not in result.out, f"nothing is lost: {result.out}")
     scrub("status", m.root, code=FOUND)
     check(m.member(1)["healed"] > 0, f"it is counted: {m.status()}")
+    recorder.wait("scrub-errors")
+    recorder.wait("healed")
     wait_for(lambda: scrub("start", "-w", m.root, code=None).code == 0, "another finds nothing", 60)
     m.umount()
     fsck_clean(scene, members)
@@ -54,6 +64,21 @@ def one_member(scene):
         scene.mount(without(members, gone), "-o", "ro")
         compare_trees(before, describe_tree(m.root), f"without member {gone}")
         scene.umount()
+
+
+def unreadable(root):
+    """Inodes of the files that give EIO."""
+    found = set()
+    for folder, _, files in os.walk(root):
+        for path in [os.path.join(folder, name) for name in files]:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            try:
+                read(path)
+            except OSError as e:
+                check_equal(e.errno, errno.EIO, path)
+                found.add(os.lstat(path).st_ino)
+    return found
 
 
 def two_members(scene):
@@ -64,6 +89,10 @@ def two_members(scene):
     result = scrub("start", "-w", m.root, code=LOST)
     check("lost" in result.out, f"it is told: {result.out}")
     wait_for(lambda: "are lost" in m.log() and '"/' in m.log(), "with a name")
+    named = {int(number) for number in re.findall(r"Inode (\d+), .*are lost", m.log())}
+    m.umount()
+    m = Mount(scene, members, "-o", "ro")            # the kernel has nothing in its cache now
+    check_equal(named, unreadable(m.root), "the files named are those that cannot be read")
     m.umount()
 
 
