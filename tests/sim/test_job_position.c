@@ -1,5 +1,5 @@
-/* Columns on their way in many steps: roots carry positions between the beginning and the end, the power fails at the writes and flushes, and
- * what comes then goes on from the position that was durable (doc/membership.md, J3 to J6, M3).
+/* Columns on their way in many steps: roots carry positions between the beginning and the end, the power fails at the writes and flushes,
+ * and what comes then goes on from the position that was durable (doc/membership.md, J3 to J6, M3).
  *
  * A limit of speed makes the steps short, and there are files for several of them.  Of each cut one branch goes on as it was, and another
  * without the new member, without the old one, without a third, or with a new one that is silently older: that one's position counts for
@@ -235,8 +235,8 @@ static void cuts(enum kind kind, unsigned stride)
 		free_course(&c);
 	}
 	CHECK(counts.midway > counts.cuts / 4);
-	printf("%s: %u cuts of %llu changes, %u midway, %u that began anew; %llu rows; without new %u, old %u, third %u, older %u\n", kind_names[kind],
-		counts.cuts, (unsigned long long)(to - from), counts.midway, counts.from_zero, (unsigned long long)all_rows,
+	printf("%s: %u cuts of %llu changes, %u midway, %u that began anew; %llu rows; without new %u, old %u, third %u, older %u\n",
+		kind_names[kind], counts.cuts, (unsigned long long)(to - from), counts.midway, counts.from_zero, (unsigned long long)all_rows,
 		counts.by_way[WITHOUT_NEW], counts.by_way[WITHOUT_OLD], counts.by_way[WITHOUT_THIRD], counts.by_way[NEW_IS_OLDER]);
 	simfs_free(before);
 }
