@@ -60,6 +60,20 @@ def read_rate(path, stop):
     return total / (time.monotonic() - begin)
 
 
+def memory_of(scene, name):
+    with open(f"/proc/{scene.daemons()[0]}/status") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith(name))
+
+
+def more_memory(scene, action):
+    """What the action returns, and the bytes that the daemon was larger meanwhile, at most, than before."""
+    with open(f"/proc/{scene.daemons()[0]}/clear_refs", "w") as f:
+        f.write("5")                 # the peak begins anew (proc_pid_clear_refs(5))
+    before = memory_of(scene, "VmRSS")
+    result = action()
+    return result, max(0, memory_of(scene, "VmHWM") - before)
+
+
 def scrubbing(scene, root):
     return scene.status(root, code=None)["scrub"]["state"] == "running"
 
@@ -80,14 +94,17 @@ def read_meanwhile(root, busy):
     return rate
 
 
-def one_round(scene, members, spare, figures):
+def one_round(scene, members, spare, figures, memory):
     """Ends with the same members, of which the last is on the disk that was spare."""
     root = scene.mountpoint()
     scene.mount(members[:-1])
     used = used_bytes(root)
     figures["scrub degraded"].append(used / seconds_of("raid5cryptfs-scrub", "start", "--wait", root))
-    figures["add"].append(used / seconds_of("raid5cryptfs-rebuild", "add", "--wait", "--force", root, spare))
-    figures["scrub"].append(used / seconds_of("raid5cryptfs-scrub", "start", "--wait", root))
+    for name, command in [("add", ["raid5cryptfs-rebuild", "add", "--wait", "--force", root, spare]),
+                          ("scrub", ["raid5cryptfs-scrub", "start", "--wait", root])]:
+        seconds, more = more_memory(scene, lambda command=command: seconds_of(*command))
+        figures[name].append(used / seconds)
+        memory[name].append(more)
     until = time.monotonic() + 3
     figures["user alone"].append(read_rate(root + "/data", lambda: time.monotonic() > until))
     run("raid5cryptfs-scrub", "start", root)
@@ -105,6 +122,7 @@ def one_round(scene, members, spare, figures):
 def measure(rounds):
     figures = {name: [] for name in ["plain", "add", "replace", "scrub", "scrub degraded", "user alone", "user beside add",
                                      "user beside scrub"]}
+    memory = {"add": [], "scrub": []}
     with Scene() as scene:
         members = [scene.loop(scene.image(MEMBER_BYTES)) for _ in range(MEMBERS)]
         spare = scene.loop(scene.image(MEMBER_BYTES))
@@ -113,18 +131,20 @@ def measure(rounds):
         fill(scene.path("mnt"))
         scene.umount()
         for _ in range(rounds):
-            one_round(scene, members, spare, figures)
-    return figures
+            one_round(scene, members, spare, figures, memory)
+    return figures, memory
 
 
 def main():
     need_root()
-    figures = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    figures, memory = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
     median = {name: statistics.median(rates) for name, rates in figures.items()}
     for name, rates in figures.items():
         print(f"{name:16} {median[name] / MIB:8.0f} MiB/s  ({min(rates) / MIB:.0f} to {max(rates) / MIB:.0f})")
     for name in ["add", "replace", "scrub", "scrub degraded"]:
         print(f"{name} / plain: {median[name] / median['plain']:.2f}")
+    for name, sizes in memory.items():
+        print(f"memory more than before, at most: {name} {max(sizes) / MIB:.0f} MiB")
     for name in ["user beside add", "user beside scrub"]:
         print(f"{name} / alone: {median[name] / median['user alone']:.2f}")
 

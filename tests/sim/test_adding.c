@@ -311,6 +311,43 @@ static void much_data(void)
 	simfs_free(run.sim);
 }
 
+static uint64_t bytes_moved(const struct simfs *sim)
+{
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i <= NEW; i++) {
+		struct simstats stats = simdisk_stats(sim->world->disks[i]);
+		bytes += stats.read_bytes + stats.written_bytes;
+	}
+	return bytes;
+}
+
+/* Of all disks, from a disk's being added to its being a member like others; without the clearing of its log's ring, which grows with the
+ * disk up to 64 MiB. */
+static uint64_t cost_of_adding(uint64_t disk_bytes)
+{
+	struct story run = { 0 };
+	REQUIRE(simfs_make(&run.sim, DISKS, disk_bytes, CIPHER_XCHACHA20_POLY1305, 29) == 0);
+	REQUIRE(story_write_files(&run, 100) == 0);
+	simworld_add(run.sim->world, disk_bytes);
+	go_on_without(&run, OLD, OLD);
+	uint64_t before = bytes_moved(run.sim);
+	must_add(run.sim, NEW, OLD);
+	CHECK(replace_settle(run.sim));
+	uint64_t bytes = bytes_moved(run.sim) - before - array_log_bytes(fs_array(run.sim->fs));
+	must_end(&run, OLD, NEW);
+	simfs_free(run.sim);
+	return bytes;
+}
+
+/* It costs what is in use, whatever the size. */
+static void large_disks(void)
+{
+	uint64_t small = cost_of_adding(DISK_BYTES), large = cost_of_adding(16 * DISK_BYTES);
+	printf("adding: %llu bytes read and written on small disks, %llu on disks 16 times as large\n", (unsigned long long)small,
+		(unsigned long long)large);
+	CHECK(large < small + small / 4);
+}
+
 /* A block in the middle of it is damaged on another disk.  Where data is made with it, that does not verify, which is told; with the rest
  * of the rows it goes on. */
 static void damaged_elsewhere(void)
@@ -451,6 +488,7 @@ int main(void)
 	new_one_dies();
 	smaller_than_the_old_one();
 	much_data();
+	large_disks();
 	damaged_elsewhere();
 	old_one_returns();
 	old_one_comes_late();
