@@ -1,4 +1,5 @@
 """raid5cryptfs-rebuild on a mounted array: a new disk for a missing one, one taken back, one failed by hand."""
+import fcntl
 import re
 
 from alert_lib import *
@@ -261,6 +262,11 @@ def refused(scene):
     rebuild("add", m.root, members[2], code=SIGNATURE, says=["member 3 itself", "readd takes it back", "--force"])
     rebuild("spare", m.root, members[2], code=SIGNATURE, says="readd takes it back")
     rebuild("add", m.root, members[0], code=BUSY, says=members[0])
+    with open(spare, "rb") as f:                     # somebody at work on it
+        fcntl.flock(f, fcntl.LOCK_EX)
+        rebuild("add", m.root, spare, code=BUSY, says=spare)
+        rebuild("add", "--force", m.root, spare, code=BUSY, says=spare)
+    check_equal(read(spare), bytes(SIZE), "nothing was written")
     rebuild("add", m.root, scene.path("missing"), code=SYSTEM, says="missing")
     rebuild("add", scene.path("nowhere"), spare, code=NOT_FOUND, says="nowhere")
     rebuild("add", "/", spare, code=NOT_FOUND, says="no raid5cryptfs array")
