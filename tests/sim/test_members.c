@@ -1,11 +1,14 @@
 /* The owner's changes of members while mounted: a member taken back, one failed by hand, and what happens to a new one in the place of one
  * that is out (test_adding and test_replace have more of those). */
 #include "fs/core.h"
+#include "fs/space/relocate.h"
 #include "fs/upkeep/members.h"
 #include "tests/sim/replace_state.h"
+#include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -199,6 +202,91 @@ static void refused(void)
 	simfs_free(run.sim);
 }
 
+/* ---- Files that are moved meanwhile ---- */
+
+#define MOVING_FILES 60u
+
+static void short_lived(struct fs *fs, unsigned i, bool make)
+{
+	static const uint8_t bytes[5 * BLOCK_BYTES] = { 1 };
+	struct fs_attr attr;
+	char name[16];
+	snprintf(name, sizeof name, "short%u", i);
+	if (!make) {
+		REQUIRE(fs_unlink(fs, OBJECT_ROOT, name) == 0);
+		return;
+	}
+	REQUIRE(fs_mknod(fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	REQUIRE(fs_write(fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
+}
+
+/* With files that soon go between those that stay. */
+static struct story start_mixed(uint64_t seed)
+{
+	struct story run = start_whole(seed);
+	for (unsigned i = 0; i < MOVING_FILES; i++) {
+		REQUIRE(story_write_file(&run) == 0);
+		short_lived(run.sim->fs, i, true);
+	}
+	REQUIRE(story_sync(&run) == 0);
+	return run;
+}
+
+static void places(struct fs *fs, unsigned count, address *ret_places)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct fs_attr attr;
+		char name[16];
+		snprintf(name, sizeof name, "file%u", i);
+		REQUIRE(fs_lookup(fs, OBJECT_ROOT, name, &attr) == 0);
+		ret_places[i] = spoil_data_of(fs, attr.ino, 0);
+	}
+}
+
+/* Relocates while there is something to gain, and then writes where things lay: the number of files that were moved. */
+static unsigned relocate_all(struct story *run)
+{
+	address before[20 + MOVING_FILES], after[20 + MOVING_FILES];
+	unsigned count = run->synced, moved = 0;
+	REQUIRE(count <= ARRAY_COUNT(before));
+	for (unsigned i = 0; i < MOVING_FILES; i++)
+		short_lived(run->sim->fs, i, false);
+	REQUIRE(fs_sync(run->sim->fs) == 0);
+	places(run->sim->fs, count, before);
+	for (unsigned i = 0; i < 10 && relocate_batch(run->sim->fs) > 0; i++)
+		REQUIRE(fs_sync(run->sim->fs) == 0);
+	places(run->sim->fs, count, after);
+	for (unsigned i = 0; i < count; i++)
+		moved += before[i] != after[i];
+	REQUIRE(story_write_files(run, MOVING_FILES) == 0);
+	return moved;
+}
+
+/* Then any other may be missing: what was moved, and what came where it lay, is on the one that was away. */
+static void moved_meanwhile(bool filling)
+{
+	struct story run = start_mixed(19 + filling);
+	struct member_status status;
+	unsigned member, moved = 0;
+	run.sim->left_out[MISSING] = true;
+	REQUIRE(simfs_remount(run.sim) == 0);
+	if (!filling)
+		moved = relocate_all(&run);
+	REQUIRE(fs_member_readd(run.sim->fs, simdisk_open(run.sim->world->disks[MISSING]), &member, &run.sim->fail) == 0);
+	if (filling) {
+		REQUIRE(fs_work(run.sim->fs) == 1);
+		array_member_status(fs_array(run.sim->fs), MISSING, &status);
+		CHECK_EQ(status.state, MEMBER_FILLING);
+		moved = relocate_all(&run);
+		array_member_status(fs_array(run.sim->fs), MISSING, &status);
+		CHECK_EQ(status.state, MEMBER_FILLING);
+	}
+	CHECK(moved > MOVING_FILES / 4);
+	printf("moved while %s: %u files\n", filling ? "filling" : "away", moved);
+	must_be_whole(run.sim, NEW, run.synced);
+	simfs_free(run.sim);
+}
+
 int main(void)
 {
 	second_failure();
@@ -208,5 +296,7 @@ int main(void)
 	passed_over();
 	failing_by_hand();
 	refused();
+	moved_meanwhile(false);
+	moved_meanwhile(true);
 	return CHECK_DONE();
 }
