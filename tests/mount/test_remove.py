@@ -73,7 +73,7 @@ def shown_and_cancelled(scene):
     check_equal([job["source"], job["target"], job["targets"], job["waits"]], [1, 4, [4, 5], False], "the job")
     check_equal([value["arrays"][0]["map"], role(m, spares[0])], ["[UUUU]", "replacement"], "nothing lacks")
     text = run("raid5cryptfs-status", m.root).out
-    check(re.search(r"  move +data of member 2 goes to members 5 and 6, \d+ %\n", text), text)
+    check(re.search(r"  move +data of member 2 goes to members 5 and 6, \d+ % \[=* *\]\n", text), text)
     check(re.search(r"member 6 +R .*taking data of member 2 \(\d+ %\)", text), text)
     check("Member 2 is leaving: its data goes to members 5 and 6." in rebuild("remove", m.root, "2").out, "asked again")
     rebuild("remove", m.root, "3", code=BUSY, says=["data of member 2 is on its way to members 5 and 6", "--cancel"])

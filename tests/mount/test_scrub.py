@@ -22,10 +22,10 @@ def spoil(member, start, stop, step=1 << 18, length=20000):
         os.fsync(f.fileno())
 
 
-def prepared(scene, *options):
+def prepared(scene, *options, commit=1):
     members = scene.images(4)
     scene.mkfs(members)
-    m = Mount(scene, members, "-o", ",".join(["commit=1", *options]))
+    m = Mount(scene, members, "-o", ",".join([f"commit={commit}", *options]))
     make_tree(m.root, files=100, big=40)
     os.sync()
     return members, m
@@ -81,15 +81,44 @@ def unreadable(root):
     return found
 
 
+UNIT = 1 << 14
+
+
+def longest_run(numbers):
+    """The longest run of successive numbers among them, as (first, behind the last)."""
+    best, start, last = (0, 0), None, None
+    for number in sorted(numbers):
+        start = number if last is None or number != last + 1 else start
+        last = number
+        best = max(best, (start, number + 1), key=lambda run: run[1] - run[0])
+    return best
+
+
+def written_units(before, member):
+    """The units of a member that differ from what it was."""
+    now = read(member)
+    return {at // UNIT for at in range(0, len(now), UNIT) if now[at:at + UNIT] != before[at:at + UNIT]}
+
+
 def two_members(scene):
-    """What even parity cannot give back is told with the name of the file."""
-    members, m = prepared(scene)
-    spoil(members[0], 8 << 20, 10 << 20, step=1 << 14, length=1 << 14)
-    spoil(members[1], 8 << 20, 10 << 20, step=1 << 14, length=1 << 14)
+    """What even parity cannot give back is told with the name of the file.  Only data is spoilt, of two files: they are one stream, written
+    in one commit, and the middle of it holds no tree nodes, without which more could not be read than what is named."""
+    members, m = prepared(scene, commit=300)
+    before = [read(member) for member in members[:2]]
+    files = [m.root + "/lost-1", m.root + "/lost-2"]
+    for path in files:
+        write(path, random.Random(os.path.basename(path)).randbytes(4 << 20))
+    os.sync()
+    first, last = longest_run(written_units(before[0], members[0]) & written_units(before[1], members[1]))
+    check(last - first > 100, f"both are one stream: {last - first} units")
+    quarter = (last - first) // 4
+    for member in members[:2]:
+        spoil(member, (first + quarter) * UNIT, (last - quarter) * UNIT, step=UNIT, length=UNIT)
     result = scrub("start", "-w", m.root, code=LOST)
     check("lost" in result.out, f"it is told: {result.out}")
     wait_for(lambda: "are lost" in m.log() and '"/' in m.log(), "with a name")
     named = {int(number) for number in re.findall(r"Inode (\d+), .*are lost", m.log())}
+    check_equal(named, {os.stat(path).st_ino for path in files}, "the files named are those that were spoilt")
     m.umount()
     m = Mount(scene, members, "-o", "ro")            # the kernel has nothing in its cache now
     check_equal(named, unreadable(m.root), "the files named are those that cannot be read")
