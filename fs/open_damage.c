@@ -1,6 +1,6 @@
 /* Opening what is damaged: the replay of the intent log, and what is said when it, or loading the trees, cannot be done: what cannot be
  * read, and what the owner can do. */
-#include "fs/fsck/checkimpl.h"
+#include "fs/names/path.h"
 #include "fs/log/log.h"
 
 #include <errno.h>
@@ -51,7 +51,7 @@ static int fail_unread(struct fs *fs, const struct log_replayed *replayed, int r
 {
 	const struct tree_miss *m = &replayed->unread;
 	address at = le64_get(m->pointer.address);
-	char object[CHECK_PATH_BYTES], todo[ADVICE_BYTES];
+	char object[PATH_TEXT_BYTES], todo[ADVICE_BYTES];
 	const char *name = array_label(fs->array)->name;
 	if (m->tree == TREE_SYSTEM)
 		return fail_set(fail, -r, FAIL_DAMAGED, "the intent log of array \"%s\" could not be replayed: a node of the system tree cannot be "
@@ -60,15 +60,15 @@ static int fail_unread(struct fs *fs, const struct log_replayed *replayed, int r
 	return fail_set(fail, -r, FAIL_DAMAGED, "the intent log of array \"%s\" could not be replayed: a node of the file tree cannot be read "
 		"(level %u, band %u, block %llu), and the log changes what it holds (%s); %s: -o ro,salvage mounts what can be read, to copy it, and "
 		"fsck.raid5cryptfs -y then gives up what the node held and keeps what is in the log (-n names what is lost)", name, m->level,
-		address_band(at), (unsigned long long)address_block(at), check_path(fs, replayed->object, object), advice(fs, todo));
+		address_band(at), (unsigned long long)address_block(at), path_text(fs, replayed->object, object), advice(fs, todo));
 }
 
 static void on_skip(void *ctx, uint64_t object, uint64_t block, uint64_t blocks)
 {
 	struct fs *fs = ctx;
-	char text[CHECK_PATH_BYTES];
+	char text[PATH_TEXT_BYTES];
 	event_report(&fs->options.events, EVENT_WARNING, -1, "%s: %llu bytes at offset %llu, which the intent log has, cannot be shown, since what "
-		"they belong to cannot be read; fsck.raid5cryptfs -y puts them in place.", check_path(fs, object, text),
+		"they belong to cannot be read; fsck.raid5cryptfs -y puts them in place.", path_text(fs, object, text),
 		(unsigned long long)(blocks * BLOCK_BYTES), (unsigned long long)(block * BLOCK_BYTES));
 }
 

@@ -1,6 +1,7 @@
 /* A change of a range of bytes: applies what fs/data/data_plan.c planned.  See data_edit.h. */
 #include "fs/core.h"
 #include "fs/data/data_plan.h"
+#include "fs/names/path.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -97,9 +98,11 @@ static int read_each(struct fs *fs, struct data_edit *edit)
 		void *const bufs[1] = { old->bytes };
 		if (!old->wanted || old->ready)
 			continue;
-		int r = store_read_records(fs, &old->place, bufs, 1);
+		int r = store_read_records(fs, &old->place, bufs, 1, NULL);
 		if (r < 0 && r != -EIO)
 			return r;
+		if (r < 0)
+			path_tell_lost(fs, &old->place);
 		old->ready = r == 0;
 		old->lost = r < 0;
 	}
@@ -119,7 +122,7 @@ int edit_read_old(struct fs *fs, struct data_edit *edit)
 		places[count] = old->place;
 		bufs[count++] = old->bytes;
 	}
-	int r = store_read_records(fs, places, bufs, count);
+	int r = store_read_records(fs, places, bufs, count, NULL);
 	for (unsigned i = 0; r == 0 && i < EDIT_OLD_MAX; i++)
 		edit->old[i].ready = edit->old[i].wanted;
 	if (r == -EIO)

@@ -4,6 +4,7 @@
  * (references to dirty records, places of those on the disk); copying and reading happen without it, with the inode's lock
  * held shared, which keeps writers from changing a dirty record, and a pin, which keeps rows from being reused. */
 #include "fs/data/data.h"
+#include "fs/names/path.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -139,7 +140,7 @@ static bool fits_whole(const struct batch *batch, const struct record_place *pla
 
 static int read_places(struct fs *fs, struct batch *batch)
 {
-	unsigned bounced = 0, next = 0;
+	unsigned bounced = 0, next = 0, lost;
 	uint8_t *bounce = NULL;
 
 	for (unsigned i = 0; i < batch->place_count; i++)
@@ -154,7 +155,9 @@ static int read_places(struct fs *fs, struct batch *batch)
 		batch->bufs[i] = fits_whole(batch, place) ? batch->to + (place->block * BLOCK_BYTES - batch->start_bytes) :
 			bounce + (size_t)next++ * UNIT_BYTES;
 	}
-	int r = store_read_records(fs, batch->places, batch->bufs, batch->place_count);
+	int r = store_read_records(fs, batch->places, batch->bufs, batch->place_count, &lost);
+	if (r == -EIO)
+		path_tell_lost(fs, &batch->places[lost]);
 	for (unsigned i = 0; r == 0 && i < batch->place_count; i++)
 		if (!fits_whole(batch, &batch->places[i]))
 			copy_out(batch, batch->places[i].block, batch->places[i].blocks, batch->bufs[i]);

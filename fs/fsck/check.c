@@ -31,6 +31,25 @@ static void tell(struct check *c, enum check_note kind, char *text)
 		c->options->note(c->options->ctx, kind, text);
 }
 
+int check_lookup(struct fs *fs, struct tree *tree, const struct key *key, void *ret_value, unsigned room_bytes, unsigned *ret_bytes)
+{
+	struct item item;
+	struct op op;
+	op_begin(fs, &op, OP_READ, 0);
+	int r;
+	do
+		r = tree_lookup(fs, tree, key, &item);
+	while (op_retry(&op, &r));
+	if (r == 0 && item.bytes > room_bytes)
+		r = -EUCLEAN;
+	if (r == 0 && item.bytes > 0)
+		memcpy(ret_value, item.value, item.bytes);
+	if (r == 0 && ret_bytes)
+		*ret_bytes = item.bytes;
+	op_end(&op);
+	return r;
+}
+
 /* A finding: told now, or kept until it is known what is left of it. */
 static void finding(struct check *c, enum check_note kind, char *text)
 {
@@ -136,10 +155,10 @@ static void note_cut(struct check *c, const struct walk_node *node)
  * entries lead to nothing. */
 static void name_lost(struct check *c, uint64_t first, uint64_t last)
 {
-	char path[CHECK_PATH_BYTES];
-	check_note(c, CHECK_INFO, "The first of them: %s.", check_path(c->fs, first, path));
+	char path[PATH_TEXT_BYTES];
+	check_note(c, CHECK_INFO, "The first of them: %s.", path_text(c->fs, first, path));
 	if (last != first && last < le64_get(c->body.next_object))
-		check_note(c, CHECK_INFO, "The last of them: %s.", check_path(c->fs, last, path));
+		check_note(c, CHECK_INFO, "The last of them: %s.", path_text(c->fs, last, path));
 }
 
 static void on_bad(void *ctx, const struct walk_node *node, const char *what)

@@ -48,12 +48,12 @@ static void concern(struct check *c, struct concerned_list *list, const struct l
 
 static void name_all(struct check *c, enum check_note kind, const struct concerned_list *list, const char *what)
 {
-	char path[CHECK_PATH_BYTES], parent[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES], parent[PATH_TEXT_BYTES];
 	for (size_t i = 0; i < list->count; i++) {
 		const struct concerned *o = &list->items[i];
-		check_path(c->fs, o->ino, path);
+		path_text(c->fs, o->ino, path);
 		if (*o->name && !strchr(path, '"'))
-			check_note(c, kind, "%s (\"%.255s\" in %s): %s.", path, o->name, check_path(c->fs, o->parent, parent), what);
+			check_note(c, kind, "%s (\"%.255s\" in %s): %s.", path, o->name, path_text(c->fs, o->parent, parent), what);
 		else
 			check_note(c, kind, "%s: %s.", path, what);
 	}
@@ -151,8 +151,8 @@ void check_log(struct check *c)
 static void on_skip(void *ctx, uint64_t object, uint64_t block, uint64_t blocks)
 {
 	struct check *c = ctx;
-	char path[CHECK_PATH_BYTES];
-	check_note(c, CHECK_LOST, "%s: %llu bytes at offset %llu of the intent log have no file any more.", check_path(c->fs, object, path),
+	char path[PATH_TEXT_BYTES];
+	check_note(c, CHECK_LOST, "%s: %llu bytes at offset %llu of the intent log have no file any more.", path_text(c->fs, object, path),
 		(unsigned long long)(blocks * BLOCK_BYTES), (unsigned long long)(block * BLOCK_BYTES));
 }
 

@@ -54,15 +54,15 @@ static void look_up_entry(struct check *c, const struct item *item)
 	uint64_t dir = item->key.object, child = le64_get(d->object);
 	struct key key = key_make(child, ITEM_INODE, 0);
 	struct inode_item inode;
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	int r = check_lookup(c->fs, &c->fs->file, &key, &inode, sizeof inode, NULL);
 	if (r == -ENOENT)
-		check_say(c, "%s: an entry names inode %llu, which does not exist.", check_path(c->fs, dir, path),
+		check_say(c, "%s: an entry names inode %llu, which does not exist.", path_text(c->fs, dir, path),
 			(unsigned long long)child);
 	else if (r == 0 && d->type != IFTODT(le32_get(inode.mode)))
-		check_say(c, "%s: an entry says that it is of another type.", check_path(c->fs, child, path));
+		check_say(c, "%s: an entry says that it is of another type.", path_text(c->fs, child, path));
 	else if (r == 0 && has_link(c->fs, child, dir, item->key.offset, d->name, d->name_bytes) == 0)
-		check_say(c, "%s: an entry names inode %llu, which has no link that says so.", check_path(c->fs, dir, path),
+		check_say(c, "%s: an entry names inode %llu, which has no link that says so.", path_text(c->fs, dir, path),
 			(unsigned long long)child);
 	else
 		return;
@@ -75,7 +75,7 @@ static void look_up_link(struct check *c, const struct item *item)
 	uint64_t ino = item->key.object;
 	struct key key = key_make(le64_get(l->parent), ITEM_DIRENT, le64_get(l->dirent_offset));
 	union name_value value;
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	int r = check_lookup(c->fs, &c->fs->file, &key, &value, sizeof value, NULL);
 	if (r != -ENOENT && r != 0)
 		return;
@@ -83,7 +83,7 @@ static void look_up_link(struct check *c, const struct item *item)
 		&& !memcmp(value.dirent.name, l->name, l->name_bytes))
 		return;
 	check_suspect(c, SUSPECT_LINK, ino, item->key.offset);
-	check_say(c, "%s: a link of it leads to no entry, or to another's.", check_path(c->fs, ino, path));
+	check_say(c, "%s: a link of it leads to no entry, or to another's.", path_text(c->fs, ino, path));
 }
 
 static void note_hidden(struct names *n, const struct item *item)
@@ -135,7 +135,7 @@ static int by_object(const void *a, const void *b)
 static void match_hidden(struct names *n)
 {
 	struct check *c = n->c;
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	size_t h = 0;
 	if (n->owned_count > 0)
 		qsort(n->owned, n->owned_count, sizeof *n->owned, by_object);
@@ -154,7 +154,7 @@ static void match_hidden(struct names *n)
 		if (!o || right || (r < 0 && r != -ENOENT))
 			continue;
 		check_suspect(c, SUSPECT_XATTR, o->owner, o->offset);
-		check_say(c, "%s: the value of an extended attribute is not where it should be.", check_path(c->fs, o->owner, path));
+		check_say(c, "%s: the value of an extended attribute is not where it should be.", path_text(c->fs, o->owner, path));
 	}
 }
 

@@ -15,10 +15,10 @@
 /* A finding about the object that is being walked. */
 static void say_object(struct check *c, const char *what)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	uint64_t ino = c->object.ino;
 	check_suspect(c, SUSPECT_OBJECT, ino, 0);
-	check_say(c, "%s: %s.", check_path(c->fs, ino, path), what);
+	check_say(c, "%s: %s.", path_text(c->fs, ino, path), what);
 }
 
 /* ---- Items ---- */
@@ -137,16 +137,16 @@ static bool tail_is_zero(const struct check_object *object, const struct record_
 static void read_places(struct check *c, const struct record_place *places, unsigned count)
 {
 	void *bufs[CHECK_READ_RECORDS] = { NULL };
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	for (unsigned i = 0; i < count; i++)
 		bufs[i] = c->buffer + (size_t)i * UNIT_BYTES;
-	int r = store_read_records(c->fs, places, bufs, count);
+	int r = store_read_records(c->fs, places, bufs, count, NULL);
 	for (unsigned i = 0; i < count && r != -ENOMEM; i++) {
-		if (r == 0 || store_read_records(c->fs, &places[i], &bufs[i], 1) == 0) {
+		if (r == 0 || store_read_records(c->fs, &places[i], &bufs[i], 1, NULL) == 0) {
 			if (!tail_is_zero(&c->object, &places[i], bufs[i]))
 				say_object(c, "bytes beyond its size are not zero");
 		} else
-			check_lost(c, "%s: %u bytes at offset %llu cannot be read.", check_path(c->fs, c->object.ino, path),
+			check_lost(c, "%s: %u bytes at offset %llu cannot be read.", path_text(c->fs, c->object.ino, path),
 				places[i].blocks * BLOCK_BYTES, (unsigned long long)places[i].block * BLOCK_BYTES);
 	}
 	if (r == -ENOMEM)
@@ -242,11 +242,11 @@ static bool on_orphan_list(struct check *c, uint64_t ino)
 
 static void directory_end(struct check *c, const struct check_object *d, bool orphan)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	if (d->entries != d->entries_seen || d->subdirectories != d->subdirectories_seen) {
 		check_suspect(c, SUSPECT_OBJECT, d->ino, 0);
 		check_say(c, "%s: it counts %llu entries with %llu directories, and has %llu with %llu.",
-			check_path(c->fs, d->ino, path), (unsigned long long)d->entries, (unsigned long long)d->subdirectories,
+			path_text(c->fs, d->ino, path), (unsigned long long)d->entries, (unsigned long long)d->subdirectories,
 			(unsigned long long)d->entries_seen, (unsigned long long)d->subdirectories_seen);
 	}
 	if (orphan ? d->links != 0 || d->entries_seen != 0 : d->links != d->subdirectories_seen + 2)
@@ -268,17 +268,17 @@ static void directory_end(struct check *c, const struct check_object *d, bool or
 static void other_end(struct check *c, const struct check_object *o)
 {
 	bool has_data = S_ISREG(o->mode) || S_ISLNK(o->mode) || o->mode == 0;
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	if (o->entries_seen > 0 || o->entries || o->subdirectories || o->parent)
 		say_object(c, "it is no directory and has entries");
 	if (o->links != o->links_seen) {
 		check_suspect(c, SUSPECT_OBJECT, o->ino, 0);
-		check_say(c, "%s: it counts %u links and has %llu.", check_path(c->fs, o->ino, path), o->links,
+		check_say(c, "%s: it counts %u links and has %llu.", path_text(c->fs, o->ino, path), o->links,
 			(unsigned long long)o->links_seen);
 	}
 	if (o->blocks != o->blocks_seen) {
 		check_suspect(c, SUSPECT_OBJECT, o->ino, 0);
-		check_say(c, "%s: it counts %llu blocks and has %llu.", check_path(c->fs, o->ino, path),
+		check_say(c, "%s: it counts %llu blocks and has %llu.", path_text(c->fs, o->ino, path),
 			(unsigned long long)o->blocks, (unsigned long long)o->blocks_seen);
 	}
 	if (!(o->flags & INODE_HAS_INLINE) ? o->has_inline : !o->has_inline || o->inline_bytes != o->size_bytes || o->blocks_seen > 0)
@@ -330,7 +330,7 @@ static struct check_dir *dir_find(struct check *c, uint64_t ino)
 /* Every directory leads up to the root; what has been found to is marked, so that each is passed once. */
 static void check_rooted(struct check *c)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	for (size_t i = 0; i < c->dir_count; i++) {
 		size_t steps = 0;
 		struct check_dir *up = &c->dirs[i];
@@ -338,7 +338,7 @@ static void check_rooted(struct check *c)
 			up = dir_find(c, up->parent);
 		if (!up || (up->ino != OBJECT_ROOT && !(up->ino & ROOTED))) {
 			check_suspect(c, SUSPECT_UNROOTED, c->dirs[i].ino, 0);
-			check_say(c, "%s: this directory does not lead up to the root.", check_path(c->fs, c->dirs[i].ino, path));
+			check_say(c, "%s: this directory does not lead up to the root.", path_text(c->fs, c->dirs[i].ino, path));
 			continue;
 		}
 		for (up = &c->dirs[i]; up->ino != OBJECT_ROOT && !(up->ino & ROOTED); up = dir_find(c, up->parent & ~ROOTED))

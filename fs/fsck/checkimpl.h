@@ -9,6 +9,7 @@
 
 #include "fs/core.h"
 #include "fs/fsck/check.h"
+#include "fs/names/path.h"
 
 /* ---- Walking a tree as it is on the disk (check_tree.c) ---- */
 
@@ -139,10 +140,6 @@ static inline void map_set(uint8_t *map, uint64_t i) { map[i / 8] |= (uint8_t)(1
 static inline void map_clear(uint8_t *map, uint64_t i) { map[i / 8] &= (uint8_t)~(1u << (i % 8)); }
 uint64_t check_mix(uint64_t x);
 
-/* check_path.c: what a message calls an object: "Inode", its number, and its path in quotes where that can be found out.
- * `ret_text` has CHECK_PATH_BYTES. */
-#define CHECK_PATH_BYTES 400u
-const char *check_path(struct fs *fs, uint64_t ino, char *ret_text);
 /* Looks an item up, with its value copied (at most `room_bytes`). -ENOENT, or what reading failed with. */
 int check_lookup(struct fs *fs, struct tree *tree, const struct key *key, void *ret_value, unsigned room_bytes, unsigned *ret_bytes);
 

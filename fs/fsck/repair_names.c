@@ -110,11 +110,11 @@ static int any_link(struct fs *fs, uint64_t ino, struct key *ret_key)
 
 static int drop_entry(struct check *c, const struct key *key, const struct name *name, const char *why)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	int r;
 	REPAIR_OP(c, r, delete_item(c->fs, key));
 	if (r == 0)
-		check_note(c, CHECK_LOST, "%s: the name \"%.*s\" (inode %llu) was taken out: %s.", check_path(c->fs, name->dir, path),
+		check_note(c, CHECK_LOST, "%s: the name \"%.*s\" (inode %llu) was taken out: %s.", path_text(c->fs, name->dir, path),
 			(int)name->bytes, name->text, (unsigned long long)name->child, why);
 	if (r == 0)
 		repair_say(c, "Inode %llu: an entry that leads to nothing was taken out.", (unsigned long long)name->dir);
@@ -176,7 +176,7 @@ static int restore_entry(struct fs *fs, const struct name *name, uint32_t mode)
 int repair_link(struct check *c, uint64_t ino, uint64_t offset)
 {
 	struct key key = key_make(ino, ITEM_LINK, offset), there;
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	struct inode_item inode, parent;
 	struct name name, other;
 	int r = load_name(c->fs, &key, &name);
@@ -194,7 +194,7 @@ int repair_link(struct check *c, uint64_t ino, uint64_t offset)
 		check_suspect(c, SUSPECT_OBJECT, name.dir, 0);
 		REPAIR_OP(c, r, restore_entry(c->fs, &name, le32_get(inode.mode)));
 		if (r == 0)
-			repair_say(c, "%s: its name in its directory was made again.", check_path(c->fs, ino, path));
+			repair_say(c, "%s: its name in its directory was made again.", path_text(c->fs, ino, path));
 		if (r != -EEXIST && r != -EUCLEAN)
 			return r;
 	}
@@ -209,11 +209,11 @@ int repair_link(struct check *c, uint64_t ino, uint64_t offset)
 int repair_xattr(struct check *c, uint64_t ino, uint64_t offset)
 {
 	struct key key = key_make(ino, ITEM_XATTR, offset);
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	int r;
 	REPAIR_OP(c, r, delete_item(c->fs, &key));
 	if (r == 0)
-		check_note(c, CHECK_LOST, "%s: an extended attribute is lost.", check_path(c->fs, ino, path));
+		check_note(c, CHECK_LOST, "%s: an extended attribute is lost.", path_text(c->fs, ino, path));
 	if (r == 0)
 		repair_say(c, "Inode %llu: an extended attribute without its value was taken out.", (unsigned long long)ino);
 	return r;

@@ -273,10 +273,10 @@ static int fix_locked(struct fs *fs, uint64_t ino, struct scan *s)
 /* `found`: what has no name goes to /lost+found. */
 static int fix(struct check *c, uint64_t ino, bool found)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	struct scan s = { 0 };
 	struct op op;
-	check_path(c->fs, ino, path);
+	path_text(c->fs, ino, path);
 	int r = op_begin(c->fs, &op, OP_RELOCATE, 0);
 	if (r < 0)
 		return r;

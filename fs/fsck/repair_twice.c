@@ -34,7 +34,7 @@ static void on_item(void *ctx, const struct walk_node *leaf, const struct item *
 		void *const bufs[1] = { s->buffer };
 		extent_record(item, block, &place);
 		block += place.blocks;
-		if (!touches(s->c, place.address, place.blocks) || store_read_records(s->c->fs, &place, bufs, 1) != -EIO)
+		if (!touches(s->c, place.address, place.blocks) || store_read_records(s->c->fs, &place, bufs, 1, NULL) != -EIO)
 			continue;
 		struct wrong *w = vector_add(&s->items, &s->count, &s->room, sizeof *w);
 		if (!w)
@@ -47,7 +47,7 @@ static void on_item(void *ctx, const struct walk_node *leaf, const struct item *
 
 static int take_out(struct check *c, const struct key *key)
 {
-	char path[CHECK_PATH_BYTES];
+	char path[PATH_TEXT_BYTES];
 	struct item item;
 	struct op op;
 	int r = op_begin(c->fs, &op, OP_RELOCATE, 0);
@@ -64,7 +64,7 @@ static int take_out(struct check *c, const struct key *key)
 	check_suspect(c, SUSPECT_OBJECT, key->object, 0);
 	if (r == 0)
 		check_note(c, CHECK_LOST, "%s: an extent at offset %llu led to blocks of another and was taken out.",
-			check_path(c->fs, key->object, path), (unsigned long long)(key->offset * BLOCK_BYTES));
+			path_text(c->fs, key->object, path), (unsigned long long)(key->offset * BLOCK_BYTES));
 	return r == -ENOENT ? 0 : r;
 }
 

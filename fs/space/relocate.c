@@ -6,6 +6,7 @@
  * (fs->touches).  Rows in which everything lives stay: moving them gains nothing. */
 #include "fs/data/data.h"
 #include "fs/names/inode.h"
+#include "fs/names/path.h"
 #include "fs/space/relocate.h"
 #include "fs/space/rowlive.h"
 #include "fs/space/space.h"
@@ -137,7 +138,9 @@ static int read_for_move(struct fs *fs, const struct record_place *p, struct rec
 	op_end(&op);
 	if (r != 1)
 		return r;
-	r = store_read_records(fs, p, bufs, 1);
+	r = store_read_records(fs, p, bufs, 1, NULL);
+	if (r == -EIO)
+		path_tell_lost(fs, p);
 	store_unpin(fs, &pin);
 	return r < 0 ? r : 1;
 }

@@ -1,4 +1,5 @@
 #include "fs/data/data.h"
+#include "fs/names/path.h"
 #include "fs/space/rowitem.h"
 #include "fs/space/rowlive.h"
 #include "fs/space/unread.h"
@@ -14,7 +15,7 @@ struct sealed rowlive_sealed(const struct live *live, struct record_ad *ret_ad)
 		return store_place(&live->place, ret_ad);
 	const struct disk_pointer *p = &live->pointer;
 	*ret_ad = store_node_ad(live->tree, live->level);
-	return (struct sealed){ le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ret_ad, 0, 0 };
+	return (struct sealed){ le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ret_ad };
 }
 
 static int add(struct live_list *list, const struct live *live)
@@ -201,7 +202,9 @@ int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_ba
 		const struct live *live = &list->items[i];
 		void *const bufs[1] = { bytes };
 		int r = live->node ? store_read_node(fs, &live->pointer, live->tree, live->level, bytes)
-			: store_read_records(fs, &live->place, bufs, 1);
+			: store_read_records(fs, &live->place, bufs, 1, NULL);
+		if (r == -EIO && !live->node)
+			path_tell_lost(fs, &live->place);
 		if (r == -ENOMEM) {
 			free(bytes);
 			return r;

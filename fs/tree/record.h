@@ -78,13 +78,14 @@ struct record_place {
 void extent_record(const struct item *item, uint64_t block, struct record_place *ret_place);
 
 /* Reads, verifies and heals records (no lock held).  Records that are contiguous are read with one I/O. `bufs[i]` gets
- * places[i].blocks × BLOCK_BYTES.  -EIO if one cannot be had even from parity. The caller holds a read pin (store_pin) taken
+ * places[i].blocks × BLOCK_BYTES.  -EIO if one cannot be had even from parity: `ret_lost` (or NULL) gets its index, and the caller tells
+ * of it (fs/names/path.h). The caller holds a read pin (store_pin) taken
  * under the lock in which it copied the places, so that the rows are not reused meanwhile. */
 struct store_pin { struct list link; uint64_t generation; };      /* must stay where it is until store_unpin */
 void store_pin(struct fs *fs, struct store_pin *ret_pin);        /* with fs->lock held */
 /* The same, with the lock not held. */
 void store_pin_now(struct fs *fs, struct store_pin *ret_pin);
 void store_unpin(struct fs *fs, struct store_pin *pin);          /* without */
-int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count);
+int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count, unsigned *ret_lost);
 
 #endif

@@ -94,14 +94,10 @@ static void heal(struct fs *fs, const struct sealed *s, const uint8_t *good)
 	array_note_damage(fs->array, &unit);
 }
 
+/* Of data the caller tells, who can ask the trees whose it is. */
 static void report_unreadable(struct fs *fs, const struct sealed *s)
 {
-	if (s->ad->kind == RECORD_DATA)
-		event_report(&fs->options.events, EVENT_UNREADABLE, -1,
-			"inode %llu: %u bytes at offset %llu cannot be read and parity cannot rebuild them",
-			(unsigned long long)le64_get(s->ad->object), (s->used ? s->used : s->blocks) * BLOCK_BYTES,
-			(unsigned long long)(le64_get(s->ad->offset) + s->before) * BLOCK_BYTES);
-	else
+	if (s->ad->kind != RECORD_DATA)
 		event_report(&fs->options.events, EVENT_UNREADABLE, -1, "a %s at band %u, block %llu cannot be read and parity cannot rebuild it",
 			s->ad->kind == RECORD_NODE ? "tree node" : "pending record", address_band(s->address),
 			(unsigned long long)address_block(s->address));
@@ -178,5 +174,5 @@ int store_read_pending(struct fs *fs, const struct disk_pointer *pointer, uint64
 struct sealed store_place(const struct record_place *p, struct record_ad *ret_ad)
 {
 	*ret_ad = store_data_ad(p->object, p->block - p->before, p->whole);
-	return (struct sealed){ p->address - p->before, p->whole, p->nonce, p->tag, p->index, ret_ad, p->before, p->blocks };
+	return (struct sealed){ p->address - p->before, p->whole, p->nonce, p->tag, p->index, ret_ad };
 }

@@ -19,7 +19,6 @@ struct sealed {
 	const uint8_t *nonce, *tag;
 	uint32_t index;
 	const struct record_ad *ad;
-	unsigned before, used;           /* of data: which of its blocks the file has, for messages; used 0: all */
 };
 
 /* The whole record of a place, which may have only a part of it. */
@@ -27,7 +26,7 @@ struct sealed store_place(const struct record_place *place, struct record_ad *re
 
 /* Opens the record from bytes that were read already. -EBADMSG. */
 int store_open(struct fs *fs, const struct sealed *sealed, const void *bytes, void *ret_plain);
-/* Reads, verifies and heals one record. -EIO when even parity cannot help. */
+/* Reads, verifies and heals one record. -EIO when even parity cannot help: told here, but for data (path_tell_lost). */
 int store_read(struct fs *fs, const struct sealed *sealed, void *ret_plain);
 /* The same for one that was read from its column and is wrong there: from the others. */
 int store_read_rebuilt(struct fs *fs, const struct sealed *sealed, void *ret_plain);

@@ -66,7 +66,9 @@ static int open_one(struct opening *o, const struct record_place *p, const struc
 	return r;
 }
 
-static int read_run(struct fs *fs, const struct wanted *run, unsigned count, const struct record_place *places, void *const *bufs)
+/* `ret_last`: the index of the last one that was tried. */
+static int read_run(struct fs *fs, const struct wanted *run, unsigned count, const struct record_place *places, void *const *bufs,
+	unsigned *ret_last)
 {
 	autofree struct opening *o = malloc(sizeof *o);
 	address end = run[count - 1].end;
@@ -83,8 +85,10 @@ static int read_run(struct fs *fs, const struct wanted *run, unsigned count, con
 		iobuf_unref(o->buf);
 		o->buf = NULL;
 	}
-	for (unsigned i = 0; i < count && r == 0; i++)
+	for (unsigned i = 0; i < count && r == 0; i++) {
+		*ret_last = run[i].index;
 		r = open_one(o, &places[run[i].index], i ? &places[run[i - 1].index] : NULL, bufs[run[i].index]);
+	}
 	if (o->last)
 		seal_batch_end(&o->batch);
 	iobuf_unref(o->buf);
@@ -101,10 +105,11 @@ static unsigned run_length(const struct wanted *all, unsigned count)
 	return n;
 }
 
-int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count)
+int store_read_records(struct fs *fs, const struct record_place *places, void *const *bufs, unsigned count, unsigned *ret_lost)
 {
 	autofree struct wanted *all = malloc((count + 1) * sizeof *all);
 	bool sorted = true;
+	unsigned last = 0;
 	int r = 0;
 	if (!all)
 		return -ENOMEM;
@@ -119,7 +124,9 @@ int store_read_records(struct fs *fs, const struct record_place *places, void *c
 		qsort(all, count, sizeof *all, compare);
 	for (unsigned i = 0, n; i < count && r == 0; i += n) {
 		n = run_length(all + i, count - i);
-		r = read_run(fs, all + i, n, places, bufs);
+		r = read_run(fs, all + i, n, places, bufs, &last);
 	}
+	if (r == -EIO && ret_lost)
+		*ret_lost = last;
 	return r;
 }

@@ -10,7 +10,6 @@
  *     do it from, and where not all that lives in a row is known, nothing to do it by: a tree node cannot be read. */
 #include "fs/upkeep/scrubimpl.h"
 
-#include "fs/fsck/checkimpl.h"
 #include "fs/space/rowrun.h"
 #include "fs/upkeep/mend.h"
 
@@ -82,28 +81,13 @@ static void mark_record(struct look *l, const struct live *live)
 
 /* ---- What is done about it ---- */
 
-static void tell_lost(struct fs *fs, const struct live *live)
-{
-	char text[CHECK_PATH_BYTES];
-	if (live->node)
-		return;                  /* the store told what there is to tell */
-	check_path(fs, live->place.object, text);
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	event_report(&fs->options.events, EVENT_UNREADABLE, -1, "%s: %u bytes at offset %llu are lost: they do not verify on their member, and "
-		"parity cannot give them back", text, live->place.blocks * BLOCK_BYTES, (unsigned long long)live->place.block * BLOCK_BYTES);
-}
-
 static int heal_record(struct look *l, struct live *live)
 {
 	struct live_list one = { live, 1, 1 };
 	unsigned bad;
 	int r = rowlive_verify(l->fs, &one, &bad);
-	if (r == 0 && bad) {
+	if (r == 0 && bad)
 		l->found->unreadable++;
-		tell_lost(l->fs, live);
-	}
 	return r;
 }
 

@@ -1,5 +1,7 @@
 """More than one member of a real mount fails: what can be had is served, the rest is an error and never wrong, and nothing that was
 committed is damaged."""
+import re
+
 from faulty import *
 
 UNIT = 16384
@@ -164,7 +166,9 @@ def units_flipped(scene):
     status = m.status()
     check_equal(sum(member["healed"] for member in status["members"]) >= healed, True, f"the others were healed: {status}")
     check_equal(status["state"], "healthy", "nobody was dropped")
-    m.wait_log("cannot be read and parity cannot rebuild them")
+    text = r'"/file": 16384 bytes at offset (\d+) cannot be read and parity cannot rebuild them'
+    named = lambda: {int(at) // UNIT for at in re.findall(text, m.log())}
+    wait_for(lambda: named() == lost, f"the log names the file and what of it is lost: {lost}")
     m.umount()
     m = Mount(scene, paths, *OPTIONS, cipher="none")
     check_equal(read_units(m.root + "/file", blob), lost, "the units that cannot be read, again")

@@ -116,8 +116,8 @@ def two_members(scene):
         spoil(member, (first + quarter) * UNIT, (last - quarter) * UNIT, step=UNIT, length=UNIT)
     result = scrub("start", "-w", m.root, code=LOST)
     check("lost" in result.out, f"it is told: {result.out}")
-    wait_for(lambda: "are lost" in m.log() and '"/' in m.log(), "with a name")
-    named = {int(number) for number in re.findall(r"Inode (\d+), .*are lost", m.log())}
+    wait_for(lambda: "cannot rebuild them" in m.log(), "it is logged")
+    named = {int(number) for number in re.findall(r'Inode (\d+), "/lost-[12]": .* parity cannot rebuild them', m.log())}
     check_equal(named, {os.stat(path).st_ino for path in files}, "the files named are those that were spoilt")
     m.umount()
     m = Mount(scene, members, "-o", "ro")            # the kernel has nothing in its cache now

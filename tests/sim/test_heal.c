@@ -8,6 +8,8 @@
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -256,9 +258,53 @@ static void unreadable_on_two(void)
 	simfs_free(sim);
 }
 
+static char told[4096];          /* the events that tell of what is lost */
+
+static void note_lost(void *ctx, const struct event *event)
+{
+	(void)ctx;
+	if (event->kind == EVENT_UNREADABLE)
+		snprintf(told + strlen(told), sizeof told - strlen(told), "%s\n", event->text);
+}
+
+/* Two units of a row hold garbage: what lived there is lost, and whoever meets it, to read it or to change a part of it, is told which
+ * file it was, on one line. */
+static void garbage_on_two(void)
+{
+	uint8_t byte = 1, bytes[UNIT_BYTES];
+	struct fs_attr folder, file;
+	char want[200];
+	make();
+	struct fs *fs = simfs_fs(sim);
+	REQUIRE(fs_mknod(fs, OBJECT_ROOT, "folder", S_IFDIR | 0755, 0, (struct fs_cred){ 0 }, &folder) == 0);
+	REQUIRE(fs_mknod(fs, folder.ino, "two\nlines", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &file) == 0);
+	for (unsigned i = 0; i < 8; i++) {
+		memset(bytes, (int)i + 1, sizeof bytes);
+		REQUIRE(fs_write(fs, file.ino, bytes, sizeof bytes, i * sizeof bytes, false, NULL) == (ssize_t)sizeof bytes);
+	}
+	REQUIRE(fs_sync(fs) == 0);
+	sim->options.events.report = note_lost;
+	REQUIRE(simfs_remount(sim) == 0);
+	fs = simfs_fs(sim);
+	address at = first_address(file.ino);
+	spoil_unit(at);
+	const struct band *b = config_band(array_config(fs_array(fs)), address_band(at));
+	unsigned index = (unsigned)(address_unit(at) % band_data_units(b));
+	spoil_unit(index ? at - UNIT_BLOCKS : at + UNIT_BLOCKS);
+	CHECK_EQ(fs_read(fs, file.ino, bytes, sizeof bytes, 0), -EIO);
+	snprintf(want, sizeof want, "Inode %llu, \"/folder/two?lines\": %u bytes at offset 0 cannot be read and parity cannot rebuild them\n",
+		(unsigned long long)file.ino, UNIT_BYTES);
+	CHECK(!strcmp(told, want));
+	told[0] = 0;
+	CHECK_EQ(fs_write(fs, file.ino, &byte, 1, 5, false, NULL), -EIO);
+	CHECK(!strcmp(told, want));
+	simfs_free(sim);
+}
+
 int main(void)
 {
 	garbage();
+	garbage_on_two();
 	unreadable();
 	unreadable_on_two();
 	replaced();

@@ -1,30 +1,11 @@
-/* Names for messages: the path of an object by its links, as far as they can be read. */
-#include "fs/fsck/checkimpl.h"
+/* See path.h: the path goes up by the first link of each object, as far as these can be read. */
+#include "fs/names/path.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define DEPTH_MAX 128
-
-int check_lookup(struct fs *fs, struct tree *tree, const struct key *key, void *ret_value, unsigned room_bytes, unsigned *ret_bytes)
-{
-	struct item item;
-	struct op op;
-	op_begin(fs, &op, OP_READ, 0);
-	int r;
-	do
-		r = tree_lookup(fs, tree, key, &item);
-	while (op_retry(&op, &r));
-	if (r == 0 && item.bytes > room_bytes)
-		r = -EUCLEAN;
-	if (r == 0 && item.bytes > 0)
-		memcpy(ret_value, item.value, item.bytes);
-	if (r == 0 && ret_bytes)
-		*ret_bytes = item.bytes;
-	op_end(&op);
-	return r;
-}
 
 /* The first link of an object. */
 static int first_link(struct fs *fs, uint64_t ino, struct link_item *ret_link, char *ret_name)
@@ -46,9 +27,16 @@ static int first_link(struct fs *fs, uint64_t ino, struct link_item *ret_link, c
 	return r;
 }
 
-const char *check_path(struct fs *fs, uint64_t ino, char *ret_text)
+static void hide_control(char *text)
 {
-	char path[CHECK_PATH_BYTES], name[NAME_BYTES_MAX];
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
+const char *path_text(struct fs *fs, uint64_t ino, char *ret_text)
+{
+	char path[PATH_TEXT_BYTES], name[NAME_BYTES_MAX];
 	struct link_item link;
 	unsigned at = sizeof path - 1, depth = 0;
 	path[at] = 0;
@@ -65,12 +53,21 @@ const char *check_path(struct fs *fs, uint64_t ino, char *ret_text)
 		path[--at] = '/';
 		up = le64_get(link.parent);
 	}
-	snprintf(ret_text, CHECK_PATH_BYTES, "Inode %llu, \"%.340s\"", (unsigned long long)ino, path[at] ? path + at : "/");
+	hide_control(path + at);
+	snprintf(ret_text, PATH_TEXT_BYTES, "Inode %llu, \"%.340s\"", (unsigned long long)ino, path[at] ? path + at : "/");
 	return ret_text;
 unknown:
+	hide_control(path + at);
 	if (path[at])
-		snprintf(ret_text, CHECK_PATH_BYTES, "Inode %llu, \"…%.300s\"", (unsigned long long)ino, path + at);
+		snprintf(ret_text, PATH_TEXT_BYTES, "Inode %llu, \"…%.300s\"", (unsigned long long)ino, path + at);
 	else
-		snprintf(ret_text, CHECK_PATH_BYTES, "Inode %llu", (unsigned long long)ino);
+		snprintf(ret_text, PATH_TEXT_BYTES, "Inode %llu", (unsigned long long)ino);
 	return ret_text;
+}
+
+void path_tell_lost(struct fs *fs, const struct record_place *place)
+{
+	char text[PATH_TEXT_BYTES];
+	event_report(&fs->options.events, EVENT_UNREADABLE, -1, "%s: %u bytes at offset %llu cannot be read and parity cannot rebuild them",
+		path_text(fs, place->object, text), place->blocks * BLOCK_BYTES, (unsigned long long)place->block * BLOCK_BYTES);
 }
