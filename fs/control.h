@@ -72,7 +72,7 @@ enum control_action {
 	CONTROL_CANCEL,                  /* what is on its way from `member` or to it stays where it was */
 };
 
-/* What the owner of a mount (or root) asks of it.  It is answered when it has begun, not when a rebuild has ended. */
+/* What the owner of a mount (or root) asks of it, or a tool of an array that it has opened itself.  It is answered when it has begun, not when a rebuild has ended. */
 struct control_change {
 	uint32_t version;
 	uint32_t action;
@@ -95,6 +95,10 @@ static_assert(sizeof(struct control_status) < 16384, "an ioctl's size has 14 bit
 /* Is this what a daemon of this build could have answered?  Texts end, counts and space are within bounds.  A mount may be served
  * by anybody. */
 bool control_status_valid(const struct control_status *status);
+/* Is this what a tool of this build could ask for?  Its path ends, and is absolute where there is to be one. */
+bool control_change_valid(const struct control_change *change);
+/* Does it, on an open filesystem; `code` and `text` say how that ended. */
+void control_change_of_fs(struct fs *fs, struct control_change *change);
 /* Of an open filesystem. */
 void control_status_of_fs(struct fs *fs, struct control_status *ret_status);
 /* Of members that are not mounted, without a key: what they say of themselves.  -EBADMSG if no configuration is readable. */

@@ -30,7 +30,10 @@ static void usage(void)
 	printf("Usage: raid5cryptfs-rebuild COMMAND [OPTION...] ARGUMENT...\n\n");
 	for (unsigned i = 0; i < ARRAY_COUNT(commands); i++)
 		commands[i].usage();
-	printf("\n  -h, --help           this text\n  -V, --version        the version\n");
+	printf("\nARRAY is the mount point, or, of one that is not mounted, the members: M1:M2:M3 or array:NAME.  Then the command returns when all\n"
+		"is done, and takes\n"
+		"          -k, --key-file FILE  unlock with this file (- is standard input) instead of a passphrase\n"
+		"\n  -h, --help           this text\n  -V, --version        the version\n");
 }
 
 static void stop(int signal_number)

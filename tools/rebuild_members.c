@@ -5,7 +5,6 @@
 #include "tools/progress.h"
 #include "tools/rebuild.h"
 #include "tools/rebuild_request.h"
-#include "tools/release.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 void rebuild_readd_usage(void)
 {
 	fputs(
-"  readd [-s SIZE] [-w] MOUNTPOINT DISK\n"
+"  readd [-s SIZE] [-w] ARRAY DISK\n"
 "        Takes back the member that DISK is, and fills in what was written while it was away.\n", stdout);
 }
 
@@ -26,10 +25,6 @@ void rebuild_fail_usage(void)
 "        place.\n", stdout);
 }
 
-static const struct rebuild_command
-	readd_command = { "sw", 2, "the mount point and the disk", rebuild_readd_usage },
-	fail_command = { "", 2, "the mount point and the member", rebuild_fail_usage };
-
 /* ---- Waiting ---- */
 
 static int tell_end(const struct rebuild_request *request, unsigned number, bool removed, bool out, struct fail *fail)
@@ -37,10 +32,10 @@ static int tell_end(const struct rebuild_request *request, unsigned number, bool
 	char size[CLI_SIZE_TEXT_BYTES];
 
 	if (rebuild_stopped)
-		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the catching up goes on");
+		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the catching up %s", rebuild_request_goes_on(request));
 	if (out)
-		return fail_set(fail, EIO, FAIL_SYSTEM, "member %u is out of the array again; raid5cryptfs-status %s shows which are in sync, and the "
-			"log of the mount says why", number, request->mountpoint);
+		return fail_set(fail, EIO, FAIL_SYSTEM, "member %u is out of the array again; raid5cryptfs-status%s shows which are in sync, and %s "
+			"says why", number, rebuild_request_place(request), rebuild_request_log(request));
 	if (removed)
 		printf("Another disk has taken the place of member %u, which is no member any more.\n", number);
 	else
@@ -57,7 +52,7 @@ static int wait_in_sync(struct rebuild_request *request, unsigned member, struct
 	bool came = false, out = false, removed = false;
 	int r = 0;
 
-	while (!rebuild_stopped && !(r = release_ask_daemon(request->mountpoint, &request->status, fail))) {
+	while (!rebuild_stopped && !(r = rebuild_request_status(request, fail))) {
 		removed = m->role == MEMBER_UNUSED || !uuid_equal(&m->uuid, &uuid);
 		out = came && m->state == MEMBER_OUT;
 		if (removed || out || (m->state == MEMBER_IN_SYNC && !m->has_gap))
@@ -73,24 +68,27 @@ static int wait_in_sync(struct rebuild_request *request, unsigned member, struct
 
 /* ---- The commands ---- */
 
-int rebuild_readd(int argc, char **argv, struct fail *fail)
+static int readd(struct rebuild_request *request, struct fail *fail)
 {
-	struct rebuild_request request = { 0 };
 	struct control_change change = { .action = CONTROL_READD };
-	int r = rebuild_request_parse(argc, argv, &readd_command, &request, fail);
+	int r = rebuild_request_set_path(request->what, &change, fail);
 
 	if (!r)
-		r = rebuild_request_set_path(request.what, &change, fail);
-	if (!r)
-		r = rebuild_request_ask(&request, &change, fail);
+		r = rebuild_request_ask(request, &change, fail);
 	if (r < 0)
 		return r;
-	printf("%s: is back, and is being caught up as member %u.\n", request.what, change.member + 1);
+	printf("%s: is back, and is being caught up as member %u.\n", request->what, change.member + 1);
 	fflush(stdout);
-	if (request.wait)
-		return wait_in_sync(&request, change.member, fail);
-	printf("raid5cryptfs-status %s shows how far it is.\n", request.mountpoint);
+	if (request->wait || request->fs)
+		return wait_in_sync(request, change.member, fail);
+	printf("raid5cryptfs-status%s shows how far it is.\n", rebuild_request_place(request));
 	return 0;
+}
+
+int rebuild_readd(int argc, char **argv, struct fail *fail)
+{
+	static const struct rebuild_command command = { "ksw", 2, "the mount point (or the members) and the disk", rebuild_readd_usage, readd };
+	return rebuild_request_run(argc, argv, &command, fail);
 }
 
 /* After a member was failed: what comes next. */
@@ -103,20 +101,21 @@ static const char *what_next(const struct rebuild_request *request, const struct
 	return "Put another disk in its place (add), or take it back (readd).";
 }
 
-int rebuild_fail(int argc, char **argv, struct fail *fail)
+static int drop(struct rebuild_request *request, struct fail *fail)
 {
-	struct rebuild_request request = { 0 };
 	struct control_change change = { .action = CONTROL_FAIL };
-	uint32_t member;
-	int r = rebuild_request_parse(argc, argv, &fail_command, &request, fail);
+	int r = rebuild_request_find(request, request->what, &change.member, fail);
+	uint32_t member = change.member;
 
 	if (!r)
-		r = rebuild_request_find(&request, request.what, &member, fail);
-	if (r < 0)
-		return r;
-	change.member = member;
-	r = rebuild_request_ask(&request, &change, fail);
+		r = rebuild_request_ask(request, &change, fail);
 	if (!r)
-		printf("Member %u is out of the array. %s\n", member + 1, what_next(&request, &change));
+		printf("Member %u is out of the array. %s\n", member + 1, what_next(request, &change));
 	return r;
+}
+
+int rebuild_fail(int argc, char **argv, struct fail *fail)
+{
+	static const struct rebuild_command command = { "", 2, "the mount point and the member", rebuild_fail_usage, drop };
+	return rebuild_request_run(argc, argv, &command, fail);
 }

@@ -4,7 +4,6 @@
 #include "tools/rebuild.h"
 #include "tools/rebuild_follow.h"
 #include "tools/rebuild_request.h"
-#include "tools/release.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,16 +13,14 @@
 void rebuild_remove_usage(void)
 {
 	fputs(
-"  remove [-s SIZE] [-w] MOUNTPOINT MEMBER\n"
+"  remove [-s SIZE] [-w] ARRAY MEMBER\n"
 "        Takes a member out of the array.  A spare leaves at once.  The data of one that serves, or is out, goes to free room on others\n"
 "        and to spares first, and until then it serves as it did.  A spare that is just taking another's place only stops doing so.\n"
 "          -s, --speed SIZE  as with add\n"
 "          -w, --wait     return only when it is out of the array\n"
-"  remove --cancel MOUNTPOINT MEMBER\n"
+"  remove --cancel ARRAY MEMBER\n"
 "        What is on its way from MEMBER or to it, by remove, by replace or after a loss, stays where it was.\n", stdout);
 }
-
-static const struct rebuild_command remove_command = { "csw", 2, "the mount point and the member", rebuild_remove_usage };
 
 static void tell_removed(const struct control_member *last, uint32_t member)
 {
@@ -66,11 +63,11 @@ static int tell_end(const struct rebuild_request *request, const struct control_
 	struct fail *fail)
 {
 	if (state == REPLACE_OUT)
-		return fail_set(fail, EIO, FAIL_SYSTEM, "a member that gets data of member %u is out of the array; raid5cryptfs-status %s shows which. "
-			"It goes on when that is back; remove --cancel ends it", member + 1, request->mountpoint);
+		return fail_set(fail, EIO, FAIL_SYSTEM, "a member that gets data of member %u is out of the array; raid5cryptfs-status%s shows which. "
+			"It goes on when that is back; remove --cancel ends it", member + 1, rebuild_request_place(request));
 	if (state == REPLACE_STOPPED)
 		return fail_set(fail, ECANCELED, FAIL_SYSTEM, "member %u does not leave: that was cancelled, by the owner or since another member is "
-			"lost; the log of the mount says why", member + 1);
+			"lost; %s says why", member + 1, rebuild_request_log(request));
 	tell_removed(last, member);
 	return 0;
 }
@@ -87,13 +84,13 @@ static int wait_gone(struct rebuild_request *request, const struct leaving *leav
 		if (leaving_targets(&request->status, leaving->member))
 			progress_show(&progress, job->waits ? "waiting" : "remove", job->done_bytes, job->total_bytes);
 		progress_wait(&progress);
-		r = release_ask_daemon(request->mountpoint, &request->status, fail);
+		r = rebuild_request_status(request, fail);
 	}
 	progress_clear(&progress);
 	if (r < 0)
 		return r;
 	if (state == REPLACE_GOES_ON)
-		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the member goes on leaving");
+		return fail_set(fail, EINTR, FAIL_SYSTEM, "no longer waiting; the leaving %s", rebuild_request_goes_on(request));
 	return tell_end(request, last, leaving->member, state, fail);
 }
 
@@ -112,34 +109,31 @@ static int removed(struct rebuild_request *request, uint32_t member, struct fail
 		tell_removed(&last, member);
 		return 0;
 	}
-	int r = release_ask_daemon(request->mountpoint, &request->status, fail);
+	int r = rebuild_request_status(request, fail);
 	if (r < 0)
 		return r;
 	tell_begun(request, &last, member);
-	if (request->wait)
+	if (request->wait || request->fs)
 		return wait_gone(request, &leaving, &last, fail);
-	printf("raid5cryptfs-status %s shows how far it is.\n", request->mountpoint);
+	printf("raid5cryptfs-status%s shows how far it is.\n", rebuild_request_place(request));
 	return 0;
+}
+
+static int run(struct rebuild_request *request, struct fail *fail)
+{
+	struct control_change change = { .action = request->cancel ? CONTROL_CANCEL : CONTROL_REMOVE };
+	int r = rebuild_request_find(request, request->what, &change.member, fail);
+	uint32_t member = change.member;
+
+	if (!r)
+		r = rebuild_request_ask(request, &change, fail);
+	if (r < 0)
+		return r;
+	return request->cancel ? tell_cancelled(request) : removed(request, member, fail);
 }
 
 int rebuild_remove(int argc, char **argv, struct fail *fail)
 {
-	struct rebuild_request request = { 0 };
-	struct control_change change = { .action = CONTROL_REMOVE };
-	uint32_t member;
-	int r = rebuild_request_parse(argc, argv, &remove_command, &request, fail);
-
-	if (!r && request.cancel && (request.wait || request.speed_bytes))
-		r = fail_set(fail, EINVAL, FAIL_USAGE, "--cancel goes with no other option; see raid5cryptfs-rebuild --help");
-	if (!r)
-		r = rebuild_request_find(&request, request.what, &member, fail);
-	if (r < 0)
-		return r;
-	change.member = member;
-	if (request.cancel)
-		change.action = CONTROL_CANCEL;
-	r = rebuild_request_ask(&request, &change, fail);
-	if (r < 0)
-		return r;
-	return request.cancel ? tell_cancelled(&request) : removed(&request, member, fail);
+	static const struct rebuild_command command = { "cksw", 2, "the mount point (or the members) and the member", rebuild_remove_usage, run };
+	return rebuild_request_run(argc, argv, &command, fail);
 }
