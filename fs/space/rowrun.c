@@ -41,9 +41,9 @@ int rowrun_make(struct rowrun *run, unsigned column)
 	return 0;
 }
 
-bool rowrun_parity_right(const struct rowrun *run, unsigned i)
+unsigned rowrun_parity_wrong(const struct rowrun *run, unsigned i)
 {
-	unsigned parity = band_parity_column(run->band, run->row + i), n = 0;
+	unsigned parity = band_parity_column(run->band, run->row + i), n = 0, wrong = 0;
 	size_t skip_bytes = (size_t)i * UNIT_BYTES;
 	const void *sources[XOR_SOURCES_MAX];
 	uint8_t sum[UNIT_BYTES];
@@ -51,7 +51,10 @@ bool rowrun_parity_right(const struct rowrun *run, unsigned i)
 		if (c != parity)
 			sources[n++] = run->units[c]->data + skip_bytes;
 	xor_many(sum, sources, n, UNIT_BYTES);
-	return !memcmp(sum, run->units[parity]->data + skip_bytes, UNIT_BYTES);
+	for (unsigned k = 0; k < UNIT_BLOCKS; k++)
+		if (memcmp(sum + k * BLOCK_BYTES, run->units[parity]->data + skip_bytes + k * BLOCK_BYTES, BLOCK_BYTES))
+			wrong |= 1u << k;
+	return wrong;
 }
 
 static unsigned column_of(const struct rowrun *run, address at)

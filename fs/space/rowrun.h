@@ -21,8 +21,10 @@ int rowrun_read(struct fs *fs, const struct band *band, uint64_t row, unsigned r
 void rowrun_free(struct rowrun *run);
 /* Makes a column that it has not from all others, which it must have.  -ENOMEM. */
 int rowrun_make(struct rowrun *run, unsigned column);
-/* Is the XOR of all columns of the row zero?  It must have all.  `i` counts from the run's first row. */
-bool rowrun_parity_right(const struct rowrun *run, unsigned i);
+/* Blocks of a unit (bit by block) in which the XOR of all columns of the row is not zero.  It must have all.  `i` counts from the run's
+ * first row. */
+unsigned rowrun_parity_wrong(const struct rowrun *run, unsigned i);
+static inline bool rowrun_parity_right(const struct rowrun *run, unsigned i) { return rowrun_parity_wrong(run, i) == 0; }
 /* Opens what is in the list from these bytes; entries that lie elsewhere, or not on one of `columns` (bit by column), are passed over.
  * The number of those that do not verify, or whose column it has not; ret_bad, if not NULL, is set for each of them ([list->count],
  * filled). */
