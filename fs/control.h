@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 5u
+#define CONTROL_VERSION 6u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {

@@ -242,18 +242,30 @@ static_assert(sizeof(struct rows_item) == 16, "rows_item");
 struct scrub_item_result {
 	le64 began, ended;       /* nanoseconds since 1970; ended 0: it is under way */
 	le64 rows, damaged, unreadable, tree_errors;
+	le64 unclear;
 };
-static_assert(sizeof(struct scrub_item_result) == 48, "scrub_item_result");
+static_assert(sizeof(struct scrub_item_result) == 56, "scrub_item_result");
+
+/* Of one member, which may have left since. */
+struct scrub_item_member {
+	struct uuid member;
+	le64 units;              /* not 0 */
+};
+static_assert(sizeof(struct scrub_item_member) == 24, "scrub_item_member");
 
 struct scrub_item {
 	uint8_t state;           /* enum scrub_state (fs/upkeep/scrub.h) */
-	uint8_t zero[7];
+	uint8_t now_members, last_members;       /* so many of `members` are of `now`; behind them, of `last` */
+	uint8_t zero[5];
 	le64 position;           /* address of the first block of a row: those before it were verified; 0: none was */
 	le64 speed_bytes;        /* limit that was given with it; 0: none */
 	struct scrub_item_result now;    /* of the one that `state` speaks of */
 	struct scrub_item_result last;   /* of the last one that went through; zeros: none did */
+	struct scrub_item_member members[];      /* of each list in the order of their UUIDs */
 };
-static_assert(sizeof(struct scrub_item) == 120, "scrub_item");
+static_assert(sizeof(struct scrub_item) == 136, "scrub_item");
+#define SCRUB_ITEM_BYTES_MAX (sizeof(struct scrub_item) + 2 * MEMBERS_MAX * sizeof(struct scrub_item_member))
+static_assert(SCRUB_ITEM_BYTES_MAX <= ITEM_VALUE_MAX, "a scrub fits an item");
 
 /* ---- Pending records (design §8): what this generation wrote or freed and no bitmap says yet ---- */
 

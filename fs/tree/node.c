@@ -230,7 +230,11 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 			&& bytes == sizeof *r + le16_get(r->owners) * sizeof(struct row_owner);
 		break;
 	}
-	case ITEM_SCRUB: right = bytes == sizeof(struct scrub_item); break;
+	case ITEM_SCRUB: {
+		const struct scrub_item *s = value;
+		right = bytes >= sizeof *s && bytes == sizeof *s + (s->now_members + s->last_members) * sizeof *s->members;
+		break;
+	}
 	default: return -EPROTONOSUPPORT;
 	}
 	return right ? 0 : -EBADMSG;

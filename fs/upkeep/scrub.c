@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MEMBERS_TEXT_BYTES 768u  /* beside the rest of the event's 1024 */
+
 struct scrubbing {
 	struct fs *fs;
 	_Atomic unsigned count;
@@ -34,8 +36,9 @@ static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned
 }
 
 /* Lock held. What lies behind the position will be met again. */
-static void count_found(struct scrub_result *result, const struct scrubbing *s, address position)
+static void count_found(struct fs *fs, struct scrub_result *result, const struct scrubbing *s, address position)
 {
+	unsigned units[MEMBERS_MAX] = { 0 };
 	for (unsigned i = 0; i < s->count; i++) {
 		const struct scrub_found *f = &s->found[i];
 		if (f->at >= position)
@@ -43,19 +46,44 @@ static void count_found(struct scrub_result *result, const struct scrubbing *s, 
 		result->rows += f->rows;
 		result->damaged += (unsigned)__builtin_popcountll(f->damaged);
 		result->unreadable += f->unreadable;
+		result->unclear += f->unclear;
+		for (unsigned m = 0; m < MEMBERS_MAX; m++)
+			units[m] += f->units[m];
+	}
+	for (unsigned m = 0; m < fs->config->member_count && m < MEMBERS_MAX; m++)
+		scrub_result_add(result, &fs->config->members[m].uuid, units[m]);
+}
+
+/* "; member 2: 17 units damaged, member 3: 1", as far as there is room; nothing if none has any. */
+static void name_members(struct fs *fs, const struct scrub_result *s, char ret_text[MEMBERS_TEXT_BYTES])
+{
+	unsigned count = array_member_count(fs->array), used = 0;
+	ret_text[0] = '\0';
+	for (unsigned m = 0; m < count && m < MEMBERS_MAX && used < MEMBERS_TEXT_BYTES; m++) {
+		struct member_status member;
+		array_member_status(fs->array, m, &member);
+		uint64_t units = member.role == MEMBER_UNUSED ? 0 : scrub_result_units(s, &member.uuid);
+		if (units == 0)
+			continue;
+		unsigned before = used;
+		used += (unsigned)snprintf(ret_text + used, MEMBERS_TEXT_BYTES - used, used ? ", member %u: %llu" :
+			"; member %u: %llu units damaged", m + 1, (unsigned long long)units);
+		if (used >= MEMBERS_TEXT_BYTES)
+			ret_text[before] = '\0';
 	}
 }
 
 static void tell_end(struct fs *fs, const struct scrub_result *s)
 {
 	bool found = s->damaged || s->unreadable || s->tree_errors;
-	char unknown[160] = "";
+	char unknown[160] = "", members[MEMBERS_TEXT_BYTES];
+	name_members(fs, s, members);
 	if (s->tree_errors)
 		snprintf(unknown, sizeof unknown, "; what %llu places of the trees lead to was not verified, since they cannot be read",
 			(unsigned long long)s->tree_errors);
 	event_report(&fs->options.events, found ? EVENT_SCRUB_ERRORS : EVENT_SCRUB_FINISHED, -1,
-		"scrub finished: %llu rows verified, %llu of them were damaged, %llu records are lost%s", (unsigned long long)s->rows,
-		(unsigned long long)s->damaged, (unsigned long long)s->unreadable, unknown);
+		"scrub finished: %llu rows verified, %llu of them were damaged, %llu records are lost%s%s", (unsigned long long)s->rows,
+		(unsigned long long)s->damaged, (unsigned long long)s->unreadable, members, unknown);
 }
 
 /* Nodes that could not be read are tried again when a member comes or goes. */
@@ -94,7 +122,7 @@ static void account(struct fs *fs, const struct scrubbing *s, uint64_t pass, add
 		return;
 	scrub->record.position = position;
 	scrub->changed = true;
-	count_found(&scrub->record.now, s, position);
+	count_found(fs, &scrub->record.now, s, position);
 	scrub->record.now.tree_errors += scrub->unread.count;
 	scrub_advance(fs);
 	scrub_keep(fs);

@@ -3,20 +3,12 @@
 #define FS_SCRUB_H
 
 #include "fs/fs.h"
+#include "fs/upkeep/scrub_result.h"
 
 #include "base/fail.h"
 
 enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_PAUSED, SCRUB_STOPPED, SCRUB_FINISHED };     /* on the disk too, but for the first */
 enum scrub_action { SCRUB_START, SCRUB_PAUSE, SCRUB_RESUME, SCRUB_STOP };
-
-/* What one has found, so far or in the end. */
-struct scrub_result {
-	int64_t began_ns, ended_ns;      /* the clock's; ended 0: not yet */
-	uint64_t rows;                   /* looked at */
-	uint64_t damaged;                /* rows in which something was wrong, or could not be read: healed or being mended, … */
-	uint64_t unreadable;             /* … but for so many records, which even parity could not give back */
-	uint64_t tree_errors;            /* tree nodes that could not be read: what they lead to was not verified */
-};
 
 struct scrub_status {
 	uint8_t state;                   /* enum scrub_state */

@@ -16,6 +16,7 @@ struct scrub_record {
 
 /* -EBADMSG for what makes no sense. */
 int scrub_item_decode(const struct key *key, const void *value, unsigned bytes, struct scrub_record *ret_record);
-void scrub_item_encode(const struct scrub_record *record, struct scrub_item *ret_item);
+/* The bytes it takes. */
+unsigned scrub_item_encode(const struct scrub_record *record, uint8_t ret_bytes[SCRUB_ITEM_BYTES_MAX]);
 
 #endif

@@ -23,6 +23,9 @@ struct look {
 	struct rowrun run;
 	uint32_t all, there;             /* columns, bit by column: of the band; on members in sync */
 	uint32_t wrong[PARITY_RUN_ROWS]; /* by row of the run: the columns that are to be mended */
+	uint8_t differs[PARITY_RUN_ROWS];        /* by row, bit by block of a unit: parity is not the XOR of the others … */
+	uint8_t unmade[PARITY_RUN_ROWS]; /* … or what it gives of the missing column does not verify */
+	uint32_t verified[PARITY_RUN_ROWS][UNIT_BLOCKS];         /* by row and block: bit by column */
 	struct scrub_found *found;
 };
 
@@ -40,8 +43,6 @@ static uint32_t columns_in_sync(struct fs *fs, const struct band *b)
 
 /* ---- What is wrong ---- */
 
-static address address_of(const struct live *live) { return live->node ? le64_get(live->pointer.address) : live->place.address; }
-
 static void mark(struct look *l, uint64_t row, unsigned column)
 {
 	l->wrong[row - l->run.row] |= UINT32_C(1) << column;
@@ -50,9 +51,11 @@ static void mark(struct look *l, uint64_t row, unsigned column)
 
 static void mark_parity(struct look *l)
 {
-	for (unsigned i = 0; i < l->run.rows; i++)
-		if (!rowrun_parity_right(&l->run, i))
+	for (unsigned i = 0; i < l->run.rows; i++) {
+		l->differs[i] = (uint8_t)rowrun_parity_wrong(&l->run, i);
+		if (l->differs[i])
 			mark(l, l->run.row + i, band_parity_column(l->run.band, l->run.row + i));
+	}
 }
 
 /* Of the one row there is. */
@@ -72,11 +75,50 @@ static int make_missing(struct look *l)
 	return rowrun_make(&l->run, (unsigned)__builtin_ctz(missing));
 }
 
-static void mark_record(struct look *l, const struct live *live)
+static void mark_record(struct look *l, const struct live *live, bool bad)
 {
 	const struct band *b = l->run.band;
-	uint64_t row = band_row_of(b, address_of(live));
-	mark(l, row, band_data_column(b, row, (unsigned)(address_unit(address_of(live)) % band_data_units(b))));
+	address at = rowlive_address(live);
+	uint64_t row = band_row_of(b, at), i = row - l->run.row;
+	if (address_band(at) != b->id || i >= l->run.rows)
+		return;                  /* it was not looked at */
+	unsigned column = band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)));
+	unsigned first = address_block(at) % UNIT_BLOCKS, blocks = live->node ? UNIT_BLOCKS : live->place.whole;
+	if (bad)
+		mark(l, row, column);
+	for (unsigned k = first; k < first + blocks && k < UNIT_BLOCKS; k++) {
+		if (!bad)
+			l->verified[i][k] |= UINT32_C(1) << column;
+		else if (l->run.have & ~l->there & UINT32_C(1) << column)
+			l->unmade[i] |= (uint8_t)(1u << k);
+	}
+}
+
+/* ---- Whose it is (scrub_result.h) ---- */
+
+/* Blocks, bit by block: what parity was made of verified there on all members that have it. */
+static unsigned blocks_sure(const struct look *l, unsigned i, uint32_t parity)
+{
+	unsigned sure = 0;
+	for (unsigned k = 0; k < UNIT_BLOCKS; k++)
+		if (!(l->there & ~parity & ~l->verified[i][k]))
+			sure |= 1u << k;
+	return sure;
+}
+
+static void count_row(struct look *l, unsigned i)
+{
+	const struct band *b = l->run.band;
+	uint32_t parity = UINT32_C(1) << band_parity_column(b, l->run.row + i), wrong = l->wrong[i] & l->there;
+	unsigned sure = blocks_sure(l, i, parity);
+	if (l->differs[i])
+		wrong &= ~parity;
+	if (l->differs[i] & sure || (l->unmade[i] && !(l->unmade[i] & ~sure)))
+		wrong |= parity;
+	for (unsigned c = 0; c < b->width; c++)
+		if (wrong >> c & 1)
+			l->found->units[b->columns[c].member]++;
+	l->found->unclear += !wrong;
 }
 
 /* ---- What is done about it ---- */
@@ -122,12 +164,16 @@ static int look_at(struct look *l)
 	mark_unreadable(l, unreadable);
 	if (r == 0 && !unreadable)
 		r = make_missing(l);
-	if (r == 0 && rowrun_verify(l->fs, &l->run, &l->list, ROWRUN_ALL, bad) > 0)
-		for (size_t i = 0; i < l->list.count && r == 0; i++)
-			if (bad[i]) {
-				mark_record(l, &l->list.items[i]);
-				r = heal_record(l, &l->list.items[i]);
-			}
+	if (r == 0)
+		rowrun_verify(l->fs, &l->run, &l->list, ROWRUN_ALL, bad);
+	for (size_t i = 0; i < l->list.count && r == 0; i++) {
+		mark_record(l, &l->list.items[i], bad[i]);
+		if (bad[i])
+			r = heal_record(l, &l->list.items[i]);
+	}
+	for (unsigned i = 0; i < l->run.rows && r == 0; i++)
+		if (l->wrong[i])
+			count_row(l, i);
 	free(bad);
 	return r == 0 && l->there == l->all && l->whole ? mend_wrong(l) : r;
 }

@@ -59,7 +59,7 @@ int scrub_store(struct fs *fs)
 {
 	struct scrub *s = &fs->scrub;
 	struct key key = SCRUB_KEY;
-	struct scrub_item item;
+	uint8_t item[SCRUB_ITEM_BYTES_MAX];
 	if (!s->changed)
 		return 0;
 	int r = tree_prepare(fs, &fs->system, &key);
@@ -70,8 +70,8 @@ int scrub_store(struct fs *fs)
 		record.position = s->safe;
 		record.now.rows = s->safe_rows;
 	}
-	scrub_item_encode(&record, &item);
-	r = tree_put(fs, &fs->system, &key, &item, sizeof item);
+	unsigned bytes = scrub_item_encode(&record, item);
+	r = tree_put(fs, &fs->system, &key, item, bytes);
 	s->changed = r < 0;
 	return r;
 }

@@ -10,6 +10,8 @@ struct scrub_found {
 	unsigned rows;
 	uint64_t damaged;                /* bit by row: something was wrong, or could not be read */
 	unsigned unreadable;             /* records that even parity could not give back */
+	uint8_t unclear;                 /* rows of which it cannot be told whose unit was wrong … */
+	uint8_t units[MEMBERS_MAX];      /* … and units that were, by member (scrub_result.h) */
 };
 
 /* Verifies rows [row, row + count) of the stretch, heals what is damaged, and adds what it found.  Under the caller's pin, with the

@@ -114,15 +114,15 @@ static void check_rows(const struct key *key, const struct rows_item *r, unsigne
 static void check_scrub(const struct key *key, const void *value, unsigned bytes)
 {
 	struct scrub_record record;
-	struct scrub_item again;
+	uint8_t again[SCRUB_ITEM_BYTES_MAX];
 
 	if (scrub_item_decode(key, value, bytes, &record) < 0)
 		return;
 	MUST(record.state > SCRUB_NONE && record.state <= SCRUB_FINISHED && record.now.began_ns >= 0 && record.now.ended_ns >= 0);
 	MUST((record.now.ended_ns == 0) == (record.state == SCRUB_RUNNING || record.state == SCRUB_PAUSED));
 	MUST(record.position == 0 || address_band(record.position) > 0);
-	scrub_item_encode(&record, &again);
-	MUST(bytes == sizeof again && !memcmp(&again, value, bytes));
+	MUST(scrub_result_valid(&record.now) && scrub_result_valid(&record.last));
+	MUST(scrub_item_encode(&record, again) == bytes && !memcmp(again, value, bytes));
 }
 
 static void check_item(const struct key *key, const void *value, unsigned bytes)

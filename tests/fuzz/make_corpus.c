@@ -79,17 +79,24 @@ static void fill(struct fs *fs)
 	REQUIRE(fs_sync(fs) == 0);
 }
 
-/* One that went through, and one that has begun. */
-static void scrub(struct fs *fs)
+/* One that went through, and found damage on two members, and one that has begun. */
+static void scrub(struct simfs *sim)
 {
 	struct scrub_status status = { .state = SCRUB_RUNNING };
+	struct fs *fs = simfs_fs(sim);
+	uint64_t at = array_config(fs_array(fs))->geometry.data_offset_bytes;
 	struct fail fail;
 
+	REQUIRE(simfs_remount(sim) == 0);
+	fs = simfs_fs(sim);
+	for (unsigned unit = 0; unit < 64; unit++)
+		simdisk_flip(sim->world->disks[1 + unit % 2], at + unit * UNIT_BYTES + 7, 1);
 	REQUIRE(fs_scrub(fs, SCRUB_START, 0, &fail) == 0);
 	while (status.state == SCRUB_RUNNING) {
 		REQUIRE(fs_work(fs) >= 0);
 		fs_scrub_status(fs, &status);
 	}
+	REQUIRE(scrub_result_members(&status.last) == 2);
 	REQUIRE(fs_scrub(fs, SCRUB_START, 1 << 20, &fail) == 0);
 }
 
@@ -328,7 +335,7 @@ int main(int argc, char **argv)
 	top = argv[1];
 	REQUIRE(simfs_make(&sim, DISKS, 16 << 20, CIPHER_XCHACHA20_POLY1305, 1) == 0);
 	fill(simfs_fs(sim));
-	scrub(simfs_fs(sim));
+	scrub(sim);
 	const struct geometry *g = &array_config(fs_array(simfs_fs(sim)))->geometry;
 	put_labels(sim);
 	put_configs(sim, g);

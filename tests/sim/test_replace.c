@@ -214,6 +214,49 @@ static void failing_meanwhile(void)
 	}
 }
 
+static struct scrub_status scrubbed(struct simfs *sim)
+{
+	struct scrub_status scrub = { .state = SCRUB_RUNNING };
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
+	for (unsigned i = 0; i < 100 && scrub.state == SCRUB_RUNNING; i++) {
+		work(sim, 1);
+		fs_scrub_status(sim->fs, &scrub);
+	}
+	CHECK_EQ(scrub.state, SCRUB_FINISHED);
+	return scrub;
+}
+
+/* What a scrub found on a disk stays with that disk, also when it has left; who gets its index has none of it. */
+static void counts_of_who_left(void)
+{
+	struct story run = start(SERVING, 62);
+	struct uuid old = replace_config_of(run.sim)->members[OLD].uuid;
+	uint64_t data = replace_config_of(run.sim)->geometry.data_offset_bytes;
+	struct simdisk *another = simworld_add(run.sim->world, DISK_BYTES);
+	unsigned member;
+	for (unsigned i = 0; i < 30; i += 3)
+		simdisk_flip(run.sim->world->disks[OLD], data + i * UNIT_BYTES + 5, 0x11);
+	struct scrub_status scrub = scrubbed(run.sim);
+	uint64_t units = scrub_result_units(&scrub.last, &old);
+	CHECK(units > 0 && scrub_result_members(&scrub.last) == 1);
+	REQUIRE(replace_old(run.sim) == 0);
+	CHECK(replace_settle(run.sim) && replaced(run.sim));
+	REQUIRE(fs_member_spare(run.sim->fs, simdisk_open(another), false, &member, &run.sim->fail) == 0);
+	CHECK_EQ(member, OLD);
+	CHECK(replace_settle(run.sim));
+	simdisk_flip(run.sim->world->disks[0], data + 5, 0x11);
+	for (unsigned i = 0; i < 2; i++) {
+		fs_scrub_status(run.sim->fs, &scrub);
+		CHECK_EQ(scrub_result_units(&scrub.last, &old), units);
+		for (unsigned m = 0; m <= NEW; m++)
+			CHECK_EQ(scrub_result_units(&scrub.last, &replace_config_of(run.sim)->members[m].uuid), 0);
+		REQUIRE(simfs_remount(run.sim) == 0);
+	}
+	scrub = scrubbed(run.sim);
+	CHECK_EQ(scrub_result_units(&scrub.last, &old), 0);
+	simfs_free(run.sim);
+}
+
 /* Sectors that the old one cannot read are made from the others.  What is damaged on those is not looked for: the next scrub finds it,
  * and the new member serves as well for that. */
 static void bad_sectors(void)
@@ -228,13 +271,7 @@ static void bad_sectors(void)
 	REQUIRE(replace_old(run.sim) == 0);
 	CHECK(replace_settle(run.sim));
 	CHECK(replaced(run.sim));
-	REQUIRE(fs_scrub(run.sim->fs, SCRUB_START, 0, &run.sim->fail) == 0);
-	struct scrub_status scrub = { .state = SCRUB_RUNNING };
-	for (unsigned i = 0; i < 100 && scrub.state == SCRUB_RUNNING; i++) {
-		work(run.sim, 1);
-		fs_scrub_status(run.sim->fs, &scrub);
-	}
-	CHECK_EQ(scrub.state, SCRUB_FINISHED);
+	struct scrub_status scrub = scrubbed(run.sim);
 	CHECK_EQ(scrub.now.unreadable, 0);
 	REQUIRE(story_write_files(&run, 1) == 0);
 	work(run.sim, 5);                /* what it found is mended in the background */
@@ -406,6 +443,7 @@ int main(int argc, char **argv)
 	cuts(SPARE, stride);
 	cuts(ADDING, stride);
 	failing_meanwhile();
+	counts_of_who_left();
 	bad_sectors();
 	cancelled_and_removed();
 	one_after_the_other();

@@ -7,6 +7,7 @@
 #include "tests/unit/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,20 @@ static void spoil(unsigned disk, unsigned kind)
 	}
 }
 
+static uint64_t units_of(const struct scrub_result *result, unsigned disk)
+{
+	return scrub_result_units(result, &array_config(fs_array(sim->fs))->members[disk].uuid);
+}
+
+/* Nobody else has damage, and what of this one cannot be told apart from that of others is no disk's. */
+static bool only_on(const struct scrub_result *result, unsigned disk, unsigned kind)
+{
+	bool unclear = kind < 2;         /* dead blocks and parity beside them; but a unit that cannot be read is known */
+	uint64_t units = units_of(result, disk);
+	return units > 0 && units + result->unclear == result->damaged && scrub_result_members(result) == 1
+		&& (unclear ? result->unclear < result->damaged : result->unclear == 0);
+}
+
 static void damage_on_one(void)
 {
 	for (unsigned kind = 0; kind < 3; kind++)
@@ -143,6 +158,7 @@ static void damage_on_one(void)
 			CHECK_EQ(scrub_on(&s), 0);
 			CHECK_EQ(s.state, SCRUB_FINISHED);
 			CHECK(s.now.damaged > 0 && s.now.rows > s.now.damaged);
+			CHECK(only_on(&s.now, disk, kind));
 			CHECK_EQ(s.now.unreadable, 0);
 			CHECK_EQ(s.done_bytes, s.total_bytes);
 			CHECK_EQ(sim->events[EVENT_SCRUB_ERRORS], 1);
@@ -152,6 +168,7 @@ static void damage_on_one(void)
 			REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
 			CHECK_EQ(scrub_on(&s), 0);
 			CHECK_EQ(s.now.damaged, 0);
+			CHECK_EQ(s.now.unclear + scrub_result_members(&s.now), 0);
 			CHECK_EQ(sim->events[EVENT_SCRUB_FINISHED], 1);
 			for (unsigned out = 0; out < DISKS; out++) {
 				memset(sim->left_out, 0, sizeof sim->left_out);
@@ -173,13 +190,14 @@ static void damage_on_two(void)
 	CHECK_EQ(scrub_on(&s), 0);
 	CHECK_EQ(s.state, SCRUB_FINISHED);
 	CHECK(s.now.unreadable > 0);
+	CHECK(units_of(&s.now, 0) > 0 && units_of(&s.now, 1) > 0 && scrub_result_members(&s.now) == 2);
 	CHECK(strstr(lost, "\"/file"));
 	simfs_free(sim);
 }
 
 /* ---- Where things lie ---- */
 
-struct place { struct simdisk *disk; uint64_t offset_bytes; address row; };
+struct place { unsigned member; struct simdisk *disk; uint64_t offset_bytes; address row; };
 
 /* Of a file's first record. */
 static struct place place_of(unsigned i)
@@ -204,7 +222,8 @@ static struct place place_of(unsigned i)
 	const struct band *b = config_band(config, address_band(record.address));
 	uint64_t row = band_row_of(b, record.address);
 	unsigned column = band_data_column(b, row, (unsigned)(address_unit(record.address) % band_data_units(b)));
-	return (struct place){ .disk = sim->world->disks[b->columns[column].member], .row = band_row_address(b, row),
+	return (struct place){ .member = b->columns[column].member, .disk = sim->world->disks[b->columns[column].member],
+		.row = band_row_address(b, row),
 		.offset_bytes = column_row_offset_bytes(&config->geometry, &b->columns[column], row)
 			+ address_block(record.address) % UNIT_BLOCKS * BLOCK_BYTES };
 }
@@ -224,31 +243,119 @@ static void scrub_all(struct scrub_status *ret_status)
 	CHECK_EQ(ret_status->state, SCRUB_FINISHED);
 }
 
-/* Each row in which something is wrong counts once, whatever it is, and no other. */
+/* Each row in which something is wrong counts once, whatever it is, and no other; and each unit for its member. */
 static void counts(void)
 {
 	struct scrub_status s;
 	address rows[FILES];
+	uint32_t members[FILES] = { 0 }; /* by row: bit by member */
 	unsigned count = 0;
 	make();
 	for (unsigned i = 0; i < FILES; i += 3) {
 		struct place p = place_of(i);
-		bool known = false;
-		for (unsigned k = 0; k < count; k++)
-			known |= rows[k] == p.row;
+		unsigned at = 0;
+		while (at < count && rows[at] != p.row)
+			at++;
 		if (i % 2 == 0)
 			simdisk_flip(p.disk, p.offset_bytes + 7, 1);
 		else
 			simdisk_fault(p.disk, &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
 				.from_bytes = p.offset_bytes, .to_bytes = p.offset_bytes + 512 });
-		if (!known)
-			rows[count++] = p.row;
+		rows[at] = p.row;
+		members[at] |= UINT32_C(1) << p.member;
+		count += at == count;
 	}
 	scrub_all(&s);
 	CHECK(count > 5);
 	CHECK_EQ(s.now.damaged, count);
-	CHECK_EQ(s.now.unreadable, 0);
+	CHECK_EQ(s.now.unreadable + s.now.unclear, 0);
+	for (unsigned m = 0; m < DISKS; m++) {
+		unsigned units = 0;
+		for (unsigned k = 0; k < count; k++)
+			units += members[k] >> m & 1;
+		CHECK_EQ(units_of(&s.now, m), units);
+	}
 	CHECK(clean());
+	simfs_free(sim);
+}
+
+static const struct band *remounted(const struct band *b)
+{
+	uint32_t id = b->id;
+	REQUIRE(simfs_remount(sim) == 0);
+	return config_band(array_config(fs_array(sim->fs)), id);
+}
+
+/* Writes a file over several whole rows, and gives one of them: its band and number. */
+static const struct band *full_row(uint64_t *ret_row)
+{
+	const unsigned bytes = 24 * UNIT_BYTES;
+	uint8_t *content = calloc(1, bytes);
+	struct fs_attr attr;
+	REQUIRE(content && fs_mknod(sim->fs, OBJECT_ROOT, "file1000", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	for (unsigned k = 0; k < bytes; k++)
+		content[k] = (uint8_t)(k * 7 + k / 256);
+	REQUIRE(fs_write(sim->fs, attr.ino, content, bytes, 0, false, NULL) == (ssize_t)bytes && fs_sync(sim->fs) == 0);
+	free(content);
+	struct place p = place_of(1000);
+	const struct band *b = config_band(array_config(fs_array(sim->fs)), address_band(p.row));
+	*ret_row = band_row_of(b, p.row);
+	return remounted(b);
+}
+
+static void flip(const struct band *b, uint64_t row, unsigned column, unsigned byte)
+{
+	const struct config *config = array_config(fs_array(sim->fs));
+	simdisk_flip(sim->world->disks[b->columns[column].member],
+		column_row_offset_bytes(&config->geometry, &b->columns[column], row) + byte, 1);
+}
+
+static void found_on(const struct scrub_result *result, unsigned member, unsigned units, unsigned unclear)
+{
+	CHECK_EQ(result->damaged, 1);
+	CHECK_EQ(units_of(result, member), units);
+	CHECK_EQ(scrub_result_members(result), units > 0);
+	CHECK_EQ(result->unclear, unclear);
+}
+
+/* Parity is wrong, and nothing else: it is that of its member as long as all that it was made of verifies.  With a member missing what is
+ * made of that does not verify then.  Where a block beside it is dead it may as well be that one, and it is nobody's. */
+static void parity(void)
+{
+	struct scrub_status s;
+	struct fs_attr attr;
+	uint64_t row;
+	make();
+	const struct band *b = full_row(&row);
+	unsigned column = band_parity_column(b, row), member = b->columns[column].member, data = (column + 1) % b->width;
+	flip(b, row, column, 9000);
+	scrub_all(&s);
+	found_on(&s.now, member, 1, 0);
+	CHECK_EQ(sim->events[EVENT_SCRUB_ERRORS], 1);
+	flip(b, row, data, 20);          /* and beside it, in other blocks */
+	flip(b, row, data, UNIT_BYTES - 20);
+	scrub_all(&s);
+	found_on(&s.now, b->columns[data].member, 1, 0);
+
+	sim->left_out[b->columns[data].member] = true;
+	b = remounted(b);
+	flip(b, row, column, 9000);
+	scrub_all(&s);
+	found_on(&s.now, member, 1, 0);
+	CHECK_EQ(s.now.unreadable, 1);
+	simfs_free(sim);
+
+	make();
+	b = full_row(&row);
+	column = band_parity_column(b, row);
+	REQUIRE(fs_lookup(sim->fs, OBJECT_ROOT, "file1000", &attr) == 0);
+	REQUIRE(fs_fallocate(sim->fs, attr.ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, UNIT_BYTES) == 0 && fs_sync(sim->fs) == 0);
+	b = remounted(b);
+	flip(b, row, column, 9000);
+	scrub_all(&s);
+	found_on(&s.now, 0, 0, 1);
+	scrub_all(&s);
+	CHECK_EQ(s.now.damaged, 0);
 	simfs_free(sim);
 }
 
@@ -272,6 +379,8 @@ static void degraded(void)
 	before = reads();
 	scrub_all(&s);
 	CHECK_EQ(s.now.damaged, 1);
+	CHECK_EQ(units_of(&s.now, p.member), 1);
+	CHECK_EQ(scrub_result_members(&s.now), 1);               /* the missing one has none */
 	CHECK(s.now.unreadable >= 1 && s.now.unreadable <= 2);   /* what parity and it made of the missing member, if anything lives there */
 	CHECK(strstr(lost, "\"/file5\""));
 	CHECK(reads() - before <= full + 16 * DISKS);
@@ -413,6 +522,7 @@ int main(void)
 	damage_on_one();
 	damage_on_two();
 	counts();
+	parity();
 	degraded();
 	beside_a_gap();
 	told_what_to_do();

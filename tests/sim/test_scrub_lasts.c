@@ -143,6 +143,21 @@ static void position_holds(void)
 
 static struct scrub_result uncut;
 
+/* What was spoilt on each disk is found there, and nothing else: all of it, or what was not healed without being counted. */
+static void by_member(const struct scrub_result *result, bool all)
+{
+	const struct config *config = array_config(fs_array(sim->fs));
+	uint64_t sum = 0;
+	for (unsigned disk = 0; disk < DISKS; disk++) {
+		uint64_t units = scrub_result_units(result, &config->members[disk].uuid), there = 0;
+		for (unsigned k = 0; k < SPOILT; k++)
+			there += spoilt[k].disk == disk;
+		CHECK(all ? units == there : units <= there);
+		sum += units;
+	}
+	CHECK(sum == result->damaged && result->unclear == 0);
+}
+
 /* After a cut: it is as the scrub was, and goes on. */
 static void goes_on(bool begun, unsigned *midway)
 {
@@ -160,7 +175,8 @@ static void goes_on(bool begun, unsigned *midway)
 	/* Each commit that the cut added may have put rows where it came by. */
 	CHECK(s.now.rows + 40 > uncut.rows && s.now.rows < uncut.rows + 40);
 	CHECK(s.now.damaged <= SPOILT && s.now.unreadable == 0 && s.now.tree_errors == 0);
-	CHECK(s.has_last && s.last.rows == s.now.rows);
+	CHECK(s.has_last && !memcmp(&s.last, &s.now, sizeof s.last));
+	by_member(&s.now, false);
 	for (unsigned k = 0; k < SPOILT; k++)
 		CHECK(is_healed(&spoilt[k]));
 	CHECK_EQ(fs_check(sim->fs, true, complain, NULL), 0);
@@ -175,6 +191,7 @@ static void cuts(const struct simfs *base)
 	uncut = status().now;
 	uint64_t to = sim->world->changes;
 	CHECK(uncut.rows > FILES && uncut.damaged == SPOILT);
+	by_member(&uncut, true);
 	simfs_free(sim);
 	unsigned count = 0, midway = 0;
 	for (uint64_t at = from; at < to; at += STRIDE, count++) {
@@ -203,11 +220,13 @@ static void paused(const struct simfs *base)
 	REQUIRE(fs_scrub(sim->fs, SCRUB_PAUSE, 0, &sim->fail) == 0);
 	struct scrub_status before = status(), s;
 	CHECK(before.state == SCRUB_PAUSED && before.now.rows >= 64 && before.now.rows < 1000);
+	CHECK(before.now.damaged > 0 && before.now.damaged < SPOILT);
+	by_member(&before.now, false);
 	REQUIRE(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
 	uint64_t changes = sim->world->changes;
 	for (unsigned i = 0; i < 3; i++) {
 		s = status();
-		CHECK(s.state == SCRUB_PAUSED && s.now.rows == before.now.rows && s.now.damaged == before.now.damaged);
+		CHECK(s.state == SCRUB_PAUSED && !memcmp(&s.now, &before.now, sizeof s.now));
 		CHECK_EQ(s.done_bytes, before.done_bytes);
 		CHECK_EQ(step(), 0);
 		REQUIRE(simfs_remount(sim) == 0);
@@ -217,6 +236,7 @@ static void paused(const struct simfs *base)
 	CHECK_EQ(to_the_end(), 0);
 	s = status();
 	CHECK(s.now.damaged == SPOILT && s.now.rows >= uncut.rows && s.now.rows < uncut.rows + 40);
+	by_member(&s.now, true);
 	simfs_free(sim);
 }
 
@@ -241,12 +261,17 @@ static void unmounted(const struct simfs *base)
 	s = status();
 	CHECK(s.state == SCRUB_RUNNING && !s.waits && s.now.rows == before.now.rows);
 	CHECK_EQ(to_the_end(), 0);
-	CHECK(status().now.damaged == SPOILT);
+	s = status();
+	CHECK(s.now.damaged == SPOILT);
+	by_member(&s.now, true);
 	REQUIRE(start() == 0);
+	s = status();
+	CHECK(s.now.damaged == 0 && scrub_result_members(&s.now) == 0);
 	REQUIRE(fs_scrub(sim->fs, SCRUB_STOP, 0, &sim->fail) == 0);
 	REQUIRE(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
 	s = status();
 	CHECK(s.state == SCRUB_STOPPED && s.has_last && s.last.damaged == SPOILT);
+	by_member(&s.last, true);
 	CHECK_EQ(step(), 0);
 	simfs_free(sim);
 }
@@ -384,6 +409,8 @@ static void makes_no_sense(const struct simfs *base)
 		{ .state = SCRUB_RUNNING, .now.began = { { [7] = 0x80 } } },
 		{ .state = SCRUB_FINISHED, .now.ended = { { 1 } } },
 		{ .state = SCRUB_RUNNING, .last.rows = { { 1 } } },
+		{ .state = SCRUB_RUNNING, .now.damaged = { { 1 } } },
+		{ .state = SCRUB_RUNNING, .now.unclear = { { 1 } } },
 	};
 	for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
 		sim = simfs_clone(base);
@@ -446,7 +473,7 @@ static void repaired(const struct simfs *base)
 	for (unsigned i = 0; i < 2; i++) {
 		REQUIRE(simfs_close(sim, false) == 0 && simfs_open(sim) == 0);
 		struct scrub_status s = status();
-		CHECK(s.state == SCRUB_RUNNING && s.now.rows == 0 && sim->fs->scrub.safe == 0);
+		CHECK(s.state == SCRUB_RUNNING && s.now.rows == 0 && scrub_result_members(&s.now) == 0 && sim->fs->scrub.safe == 0);
 		CHECK(s.has_last && !memcmp(&s.last, &last, sizeof last));
 		simfs_free(i == 0 ? sim : NULL);
 		if (i == 1)
