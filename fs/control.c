@@ -23,6 +23,14 @@ bool control_status_valid(const struct control_status *s)
 	return !s->has_space || s->free_bytes <= s->capacity_bytes;
 }
 
+int control_status_index(const struct control_status *status, const struct uuid *member)
+{
+	for (unsigned i = 0; i < status->member_count && i < MEMBERS_MAX; i++)
+		if (status->members[i].role != MEMBER_UNUSED && uuid_equal(&status->members[i].uuid, member))
+			return (int)i;
+	return -1;
+}
+
 static void fill_head(struct control_status *s, const struct label *label)
 {
 	memset(s, 0, sizeof *s);

@@ -95,6 +95,8 @@ static_assert(sizeof(struct control_status) < 16384, "an ioctl's size has 14 bit
 /* Is this what a daemon of this build could have answered?  Texts end, counts and space are within bounds.  A mount may be served
  * by anybody. */
 bool control_status_valid(const struct control_status *status);
+/* The member's index, or -1: none has this UUID now. */
+int control_status_index(const struct control_status *status, const struct uuid *member);
 /* Is this what a tool of this build could ask for?  Its path ends, and is absolute where there is to be one. */
 bool control_change_valid(const struct control_change *change);
 /* Does it, on an open filesystem; `code` and `text` say how that ended. */

@@ -63,9 +63,31 @@ static int ask(const char *mountpoint, int action, uint64_t speed_bytes, struct 
 	return change.code == FAIL_NONE ? 0 : fail_set(fail, EIO, change.code, "%s: %s", mountpoint, change.text);
 }
 
-static void print_found(const struct scrub_result *r)
+static void print_members(const struct control_status *status, const struct scrub_result *r)
+{
+	char uuid[UUID_TEXT_BYTES];
+
+	for (unsigned i = 0; i < status->member_count; i++) {
+		const struct control_member *m = &status->members[i];
+		uint64_t units = m->role == MEMBER_UNUSED ? 0 : scrub_result_units(r, &m->uuid);
+		if (units)
+			printf("member %u: %llu units damaged\n", i + 1, (unsigned long long)units);
+	}
+	for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+		const struct scrub_units *m = &r->members[i];
+		if (!m->units || control_status_index(status, &m->member) >= 0)
+			continue;
+		uuid_format(&m->member, uuid);
+		printf("former member %s: %llu units damaged\n", uuid, (unsigned long long)m->units);
+	}
+	if (r->unclear)
+		printf("of %llu of the damaged rows it cannot be told which member was wrong\n", (unsigned long long)r->unclear);
+}
+
+static void print_found(const struct control_status *status, const struct scrub_result *r)
 {
 	printf("rows: %llu verified, %llu of them damaged\n", (unsigned long long)r->rows, (unsigned long long)r->damaged);
+	print_members(status, r);
 	if (r->unreadable)
 		printf("lost: %llu records; the system log names the files\n", (unsigned long long)r->unreadable);
 	if (r->tree_errors)
@@ -73,8 +95,9 @@ static void print_found(const struct scrub_result *r)
 			"fsck.raid5cryptfs\n", (unsigned long long)r->tree_errors);
 }
 
-static void print_status(const struct scrub_status *s)
+static void print_status(const struct control_status *status)
 {
+	const struct scrub_status *s = &status->scrub;
 	static const char *const states[] = { "none yet", "running", "paused", "stopped", "finished" };
 	char done[CLI_SIZE_TEXT_BYTES], total[CLI_SIZE_TEXT_BYTES], began[CLI_TIME_TEXT_BYTES], ended[CLI_TIME_TEXT_BYTES];
 
@@ -87,11 +110,11 @@ static void print_status(const struct scrub_status *s)
 	if (s->speed_bytes)
 		printf("limit: %s a second of each member\n", cli_size(s->speed_bytes, total));
 	printf("verified: about %s of %s\n", cli_size(s->done_bytes, done), cli_size(s->total_bytes, total));
-	print_found(&s->now);
+	print_found(status, &s->now);
 	if (!s->has_last || s->state == SCRUB_FINISHED)
 		return;
 	printf("\nthe last one that went through began: %s, ended: %s\n", cli_time(s->last.began_ns, began), cli_time(s->last.ended_ns, ended));
-	print_found(&s->last);
+	print_found(status, &s->last);
 }
 
 static int exit_code(const struct scrub_status *s)
@@ -116,7 +139,7 @@ static int wait_for_end(const char *mountpoint)
 		return cli_fail(&fail);
 	if (stopped)
 		return cli_error(FAIL_SYSTEM, "no longer waiting; the scrub goes on");
-	print_status(&status.scrub);
+	print_status(&status);
 	return exit_code(&status.scrub);
 }
 
@@ -139,7 +162,7 @@ static int run(const struct command *command, const char *mountpoint, const stru
 	if (r < 0)
 		return cli_fail(&fail);
 	if (command->action < 0) {
-		print_status(&status.scrub);
+		print_status(&status);
 		return exit_code(&status.scrub);
 	}
 	if (leave)

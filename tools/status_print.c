@@ -202,9 +202,35 @@ static const char *scrub_name(const struct control_status *s)
 	return s->scrub.state < ARRAY_COUNT(names) ? names[s->scrub.state] : NULL;
 }
 
-static void print_result(const struct scrub_result *r, FILE *out)
+/* " (member 2: 17 units, a former member: 1)" */
+static void print_by_member(const struct control_status *s, const struct scrub_result *r, FILE *out)
 {
-	fprintf(out, ", %" PRIu64 " rows damaged, %" PRIu64 " records lost", r->damaged, r->unreadable);
+	const char *before = " (", *unit = " units";
+
+	for (unsigned i = 0; i < s->member_count; i++) {
+		uint64_t units = s->members[i].role == MEMBER_UNUSED ? 0 : scrub_result_units(r, &s->members[i].uuid);
+		if (!units)
+			continue;
+		fprintf(out, "%smember %u: %" PRIu64 "%s", before, i + 1, units, unit);
+		before = ", ";
+		unit = "";
+	}
+	for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+		if (!r->members[i].units || control_status_index(s, &r->members[i].member) >= 0)
+			continue;
+		fprintf(out, "%sa former member: %" PRIu64 "%s", before, r->members[i].units, unit);
+		before = ", ";
+		unit = "";
+	}
+	if (!*unit)
+		fputc(')', out);
+}
+
+static void print_result(const struct control_status *s, const struct scrub_result *r, FILE *out)
+{
+	fprintf(out, ", %" PRIu64 " rows damaged", r->damaged);
+	print_by_member(s, r, out);
+	fprintf(out, ", %" PRIu64 " records lost", r->unreadable);
 	if (r->tree_errors)
 		fprintf(out, ", %" PRIu64 " places of the trees unreadable", r->tree_errors);
 	fputc('\n', out);
@@ -225,11 +251,11 @@ static void print_scrub(const struct status_list *list, const struct control_sta
 		print_progress(list, s, PACE_SCRUB, scrub->done_bytes, scrub->total_bytes, out);
 		fputs(scrub->waits ? ", waits" : "", out);
 	}
-	print_result(&scrub->now, out);
+	print_result(s, &scrub->now, out);
 	if (!scrub->has_last || scrub->state == SCRUB_FINISHED)
 		return;
 	fprintf(out, "  last scrub     %s", cli_time(scrub->last.ended_ns, time));
-	print_result(&scrub->last, out);
+	print_result(s, &scrub->last, out);
 }
 
 static void print_job(const struct status_list *list, const struct control_status *s, FILE *out)
@@ -380,10 +406,34 @@ static void json_time(const char *key, int64_t ns, FILE *out)
 		fprintf(out, ",\"%s\":null", key);
 }
 
-static void json_result(const struct scrub_result *r, FILE *out)
+/* In the order of their UUIDs, as they come. */
+static void json_by_member(const struct control_status *s, const struct scrub_result *r, FILE *out)
 {
-	fprintf(out, "\"rows\":%" PRIu64 ",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 ",\"tree_errors\":%" PRIu64, r->rows, r->damaged,
-		r->unreadable, r->tree_errors);
+	const char *before = "";
+	char uuid[UUID_TEXT_BYTES];
+
+	fputs(",\"by_member\":[", out);
+	for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+		int index = control_status_index(s, &r->members[i].member);
+		if (!r->members[i].units)
+			continue;
+		uuid_format(&r->members[i].member, uuid);
+		fprintf(out, "%s{\"uuid\":\"%s\",\"index\":", before, uuid);
+		if (index < 0)
+			fputs("null", out);
+		else
+			fprintf(out, "%d", index);
+		fprintf(out, ",\"units\":%" PRIu64 "}", r->members[i].units);
+		before = ",";
+	}
+	fputc(']', out);
+}
+
+static void json_result(const struct control_status *s, const struct scrub_result *r, FILE *out)
+{
+	fprintf(out, "\"rows\":%" PRIu64 ",\"damaged\":%" PRIu64 ",\"unreadable\":%" PRIu64 ",\"tree_errors\":%" PRIu64
+		",\"unclear\":%" PRIu64, r->rows, r->damaged, r->unreadable, r->tree_errors, r->unclear);
+	json_by_member(s, r, out);
 	json_time("began", r->began_ns, out);
 	json_time("ended", r->ended_ns, out);
 }
@@ -402,11 +452,11 @@ static void json_scrub(const struct control_status *s, FILE *out)
 		fprintf(out, "\"speed_bytes\":%" PRIu64 ",", scrub->speed_bytes);
 	else
 		fputs("\"speed_bytes\":null,", out);
-	json_result(&scrub->now, out);
+	json_result(s, &scrub->now, out);
 	fputs(",\"last\":", out);
 	if (scrub->has_last) {
 		fputc('{', out);
-		json_result(&scrub->last, out);
+		json_result(s, &scrub->last, out);
 		fputc('}', out);
 	} else
 		fputs("null", out);

@@ -45,19 +45,37 @@ def clean(scene):
     m.umount()
 
 
+def found_on(scrub):
+    """Units by index of the member, and what is no member's."""
+    return {m["index"]: m["units"] for m in scrub["by_member"]}, scrub["unclear"]
+
+
+def names_only(text, number, units):
+    """Is this the one member that the text says was damaged?"""
+    check_equal(re.findall(r"member (\S+): (\d+) units", text), [(str(number), str(units))], f"the member that is named: {text}")
+
+
 def one_member(scene):
-    """What is wrong on one member is healed, also where nobody reads it."""
+    """What is wrong on one member is healed, also where nobody reads it; and that member is named, and no other."""
     recorder = Recorder(scene.dir)
     members, m = prepared(scene, f"alert={recorder.path}")
     before = describe_tree(m.root)
     spoil(members[1], 8 << 20, 16 << 20)
     result = scrub("start", "-w", m.root, code=FOUND)
     check("lost" not in result.out, f"nothing is lost: {result.out}")
-    scrub("status", m.root, code=FOUND)
+    units, unclear = found_on(state(m))
+    check(list(units) == [1] and units[1] + unclear == state(m)["damaged"], f"it was the second one: {state(m)}")
+    check_equal(state(m)["last"]["by_member"][0]["uuid"], m.member(1)["uuid"], "by its UUID")
+    check_equal(found_on(state(m)["last"]), (units, unclear), "the last one")
+    for text in [result.out, scrub("status", m.root, code=FOUND).out, run("raid5cryptfs-status", m.root).out]:
+        names_only(text, 2, units[1])
+    wait_for(lambda: "scrub finished" in m.log(), "it is logged")
+    names_only([line for line in m.log().splitlines() if "scrub finished" in line][0], 2, units[1])
     check(m.member(1)["healed"] > 0, f"it is counted: {m.status()}")
-    recorder.wait("scrub-errors")
+    names_only(variable(recorder.wait("scrub-errors"), "MESSAGE"), 2, units[1])
     recorder.wait("healed")
     wait_for(lambda: scrub("start", "-w", m.root, code=None).code == 0, "another finds nothing", 60)
+    check_equal(found_on(state(m)), ({}, 0), "on no member")
     m.umount()
     fsck_clean(scene, members)
     for gone in [0, 1]:

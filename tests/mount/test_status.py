@@ -10,7 +10,7 @@ from faulty import *
 TYPES = {"string": str, "integer": int, "boolean": bool, "array of objects": list, "array of strings": list, "array of integers": list,
          "object": dict, "null": type(None)}
 SECTIONS = {"arrays": "Arrays", "members": "Members", "others": "Others", "gap": "Gaps", "scrub": "Scrub", "job": "Job", "stalled": "Stalled",
-            "last": "Last scrub"}
+            "last": "Last scrub", "by_member": "Scrub by member"}
 
 
 def documented():
@@ -47,7 +47,7 @@ def status(*arguments, code=0, **kwargs):
 
 def states(scene):
     """Healthy, degraded, failed; mounted or not: each with its exit code, its map, and what lacks."""
-    check(len(documented()) == 9 and all(documented().values()), "there are tables")
+    check(len(documented()) == 10 and all(documented().values()), "there are tables")
     members = scene.images(4)
     scene.mkfs(members, "--name", 'a "name" \\ of üs')
     uuids = [m["uuid"] for m in status(*members)[0]["arrays"][0]["members"]]

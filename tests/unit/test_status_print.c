@@ -152,12 +152,13 @@ static void test_scrub(void)
 	SAYS("  scrub          running, 30 % [=========                     ], 2 rows damaged, 1 records lost\n");
 	SAYS_NOT("last scrub");
 	JSON("\"scrub\":{\"state\":\"running\",\"waits\":false,\"done_bytes\":30,\"total_bytes\":100,\"speed_bytes\":65536,\"rows\":7,"
-		"\"damaged\":2,\"unreadable\":1,\"tree_errors\":0,\"began\":5,\"ended\":null,\"last\":null},");
+		"\"damaged\":2,\"unreadable\":1,\"tree_errors\":0,\"unclear\":0,\"by_member\":[],\"began\":5,\"ended\":null,\"last\":null},");
 	s->waits = s->has_last = true;
 	s->last = (struct scrub_result){ .began_ns = 1000000000, .ended_ns = 86400000000000, .rows = 9, .tree_errors = 3 };
 	SAYS("  scrub          running, 30 % [=========                     ], waits, 2 rows damaged, 1 records lost\n  last scrub     1970-01-0");
 	SAYS(", 0 rows damaged, 0 records lost, 3 places of the trees unreadable\n");
-	JSON("\"last\":{\"rows\":9,\"damaged\":0,\"unreadable\":0,\"tree_errors\":3,\"began\":1,\"ended\":86400}},");
+	JSON("\"last\":{\"rows\":9,\"damaged\":0,\"unreadable\":0,\"tree_errors\":3,\"unclear\":0,\"by_member\":[],\"began\":1,"
+		"\"ended\":86400}},");
 	s->state = SCRUB_FINISHED;
 	s->waits = false;
 	s->now = s->last;
@@ -168,6 +169,26 @@ static void test_scrub(void)
 	s->state = 200;
 	SAYS_NOT("scrub");
 	JSON("\"scrub\":null,");
+}
+
+/* A free place of the table has the UUID of who was there. */
+static void test_scrub_members(void)
+{
+	struct scrub_result *r = &status.scrub.now;
+
+	begin();
+	status.scrub.state = SCRUB_RUNNING;
+	r->damaged = 30;
+	scrub_result_add(r, &status.members[3].uuid, 7);
+	SAYS(", 30 rows damaged (a former member: 7 units), 0 records lost\n");
+	scrub_result_add(r, &status.members[1].uuid, 17);
+	SAYS(", 30 rows damaged (member 2: 17 units, a former member: 7), 0 records lost\n");
+	scrub_result_add(r, &status.members[0].uuid, 1);
+	r->unclear = 5;
+	SAYS(", 30 rows damaged (member 1: 1 units, member 2: 17, a former member: 7), 0 records lost\n");
+	JSON("\"unclear\":5,\"by_member\":[{\"uuid\":\"01000000-0000-0000-0000-000000000000\",\"index\":0,\"units\":1},"
+		"{\"uuid\":\"02000000-0000-0000-0000-000000000000\",\"index\":1,\"units\":17},"
+		"{\"uuid\":\"04000000-0000-0000-0000-000000000000\",\"index\":null,\"units\":7}],\"began\"");
 }
 
 static void test_stalled(void)
@@ -268,6 +289,7 @@ int main(void)
 	test_spare_out();
 	test_json();
 	test_scrub();
+	test_scrub_members();
 	test_stalled();
 	test_hostile();
 	test_others();
