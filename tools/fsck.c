@@ -272,35 +272,13 @@ static bool show_progress(void *ctx, const char *phase, uint64_t done, uint64_t 
 	return !fsck_stopped;
 }
 
-static void learn_name(struct fsck *fsck, const struct probe *probe)
-{
-	bool named = false;
-
-	fsck->encrypted = false;
-	for (unsigned i = 0; i < probe->count; i++) {
-		if (probe->members[i].label_status)
-			continue;
-		if (!named)
-			snprintf(fsck->name, sizeof fsck->name, "%s", *probe->members[i].label.name ? probe->members[i].label.name
-				: "the array");
-		named = true;
-		/* One label that says otherwise is enough to ask for the key: none is only what all of them say. */
-		if (probe->members[i].label.cipher != CIPHER_NONE)
-			fsck->encrypted = true;
-	}
-	cli_clean(fsck->name);
-}
-
 static int get_secret(struct fsck *fsck, struct fail *fail)
 {
-	char what_for[LABEL_NAME_BYTES + 16];
-
 	if (fsck->secret.memory || (!fsck->encrypted && !fsck->key_file))
 		return 0;
 	if (fsck_stopped)
 		return -ECANCELED;
-	snprintf(what_for, sizeof what_for, "array %s", fsck->name);
-	return cli_get_secret(fsck->key_file, what_for, &fsck->secret, fail);
+	return cli_get_secret(fsck->key_file, fsck->name, &fsck->secret, fail);
 }
 
 const struct secret *fsck_secret(const struct fsck *fsck)
@@ -315,7 +293,7 @@ int fsck_unlock(struct fsck *fsck, bool write, struct probe **ret_probe, struct 
 	int r = probe_unused(&fsck->members, false, &probe, fail);
 	if (r < 0)
 		return r;
-	learn_name(fsck, probe);
+	fsck->encrypted = probe_name(probe, fsck->name, sizeof fsck->name);
 	r = get_secret(fsck, fail);
 	if (r < 0 || write)
 		probe_free(probe);       /* also the shared locks, which are in the way of our own */

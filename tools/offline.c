@@ -19,37 +19,19 @@ static void report(void *ctx, const struct event *event)
 	cli_message("%s", event->text);
 }
 
-/* The name that it is asked for by.  One label that tells of encryption is enough to need a key. */
-static bool needs_key(const struct probe *probe, char *ret_name, size_t name_bytes)
-{
-	bool encrypted = false, named = false;
-
-	snprintf(ret_name, name_bytes, "the array");
-	for (unsigned i = 0; i < probe->count; i++) {
-		if (probe->members[i].label_status)
-			continue;
-		if (!named && *probe->members[i].label.name)
-			snprintf(ret_name, name_bytes, "array %s", probe->members[i].label.name);
-		named = true;
-		encrypted = encrypted || probe->members[i].label.cipher != CIPHER_NONE;
-	}
-	cli_clean(ret_name);
-	return encrypted;
-}
-
 static int unlock(const struct member_paths *members, const char *key_file, struct cli_secret *ret_secret, bool *ret_encrypted,
 	struct fail *fail)
 {
-	char name[LABEL_NAME_BYTES + 16];
+	char name[LABEL_NAME_BYTES + 8];
 	struct probe *probe;
 
 	int r = probe_unused(members, false, &probe, fail);
 	if (r < 0)
 		return r;
-	*ret_encrypted = needs_key(probe, name, sizeof name);
+	*ret_encrypted = probe_name(probe, name, sizeof name);
 	probe_free(probe);               /* also the shared locks, which are in the way of our own */
 	r = cli_protect_memory(fail);
-	return r < 0 || !*ret_encrypted ? r : cli_get_secret(key_file, name, ret_secret, fail);
+	return r < 0 || (!*ret_encrypted && !key_file) ? r : cli_get_secret(key_file, name, ret_secret, fail);
 }
 
 static int start(struct fs *fs, struct fail *fail)
@@ -75,7 +57,7 @@ int offline_open(const struct member_paths *members, const char *key_file, struc
 	if (!r)
 		r = probe_for_writing(members, &probe, fail);
 	if (!r)
-		r = fs_open(probe, encrypted ? &secret.secret : NULL, !encrypted, &options, &fs, fail);
+		r = fs_open(probe, secret.memory ? &secret.secret : NULL, !encrypted, &options, &fs, fail);
 	cli_forget_secret(&secret);
 	if (!r)
 		r = start(fs, fail);

@@ -138,3 +138,15 @@ int probe_for_writing(const struct member_paths *members, struct probe **ret_pro
 	int r = members_open(members, DISK_READ_WRITE, DISK_ENGINE_AUTO, silent, NULL, disks, &count, fail);
 	return r < 0 ? r : array_probe(disks, count, ret_probe, fail);
 }
+
+bool probe_name(const struct probe *probe, char *ret_name, size_t name_bytes)
+{
+	const struct label *label = first_label(probe);
+	bool encrypted = false;
+
+	snprintf(ret_name, name_bytes, "%s", label && *label->name ? label->name : "the array");
+	cli_clean(ret_name);
+	for (unsigned i = 0; i < probe->count; i++)
+		encrypted = encrypted || (!probe->members[i].label_status && probe->members[i].label.cipher != CIPHER_NONE);
+	return encrypted;
+}

@@ -10,5 +10,8 @@
 int probe_unused(const struct member_paths *members, bool exclusive, struct probe **ret_probe, struct fail *fail);
 /* The same members again, for writing, after a probe_unused that is given up. */
 int probe_for_writing(const struct member_paths *members, struct probe **ret_probe, struct fail *fail);
+/* What messages and the question for the passphrase call the array: its name, or "the array".  True if it is encrypted: one label that tells
+ * of that is enough to need the key. */
+bool probe_name(const struct probe *probe, char *ret_name, size_t name_bytes);
 
 #endif

@@ -260,7 +260,7 @@ def at_the_passphrase(scene):
         if pid == 0:
             os.execvp("fsck.raid5cryptfs", ["fsck.raid5cryptfs", mode, *members])
         text = ""
-        while not text.endswith("Passphrase for array home: "):
+        while not text.endswith("Passphrase for home: "):
             text += os.read(terminal, 1000).decode()
         check(not termios.tcgetattr(terminal)[3] & termios.ECHO, "no echo while it asks")
         how(pid, terminal)

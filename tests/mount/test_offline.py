@@ -129,5 +129,15 @@ def refused(scene):
     whole_without_each(scene, members, before)
 
 
+def without_encryption(scene):
+    members = scene.images(3)
+    scene.mkfs(members, cipher="none")
+    source, new = ":".join(members), scene.image()
+    offline(scene, "replace", members, "1", new, code=None, says="key")
+    result = rebuild("replace", source, "1", new)
+    check("Member 4 has taken the place of member 1" in result.out, result.out)
+    run("fsck.raid5cryptfs", "-n", "--data", new, *members[1:])
+
+
 if __name__ == "__main__":
-    main(add, replace, readd, spare_and_remove, interrupted, refused)
+    main(add, replace, readd, spare_and_remove, interrupted, refused, without_encryption)
