@@ -66,9 +66,9 @@ void replace_tell(const struct simfs *sim)
 	printf("  last event: %s\n", sim->last_event);
 }
 
-bool replace_is_whole(struct simfs *sim, unsigned unused, unsigned synced)
+bool replace_is_whole(struct simfs *sim, unsigned unused, const struct story *story)
 {
-	if (!story_clean(sim->fs) || !story_is_there(sim->fs, synced) || sim->events[EVENT_UNREADABLE])
+	if (!story_clean(sim->fs) || !story_is_there(sim->fs, story) || sim->events[EVENT_UNREADABLE])
 		return false;
 	for (unsigned other = 0; other < sim->world->disk_count; other++) {
 		if (other == unused)
@@ -78,7 +78,7 @@ bool replace_is_whole(struct simfs *sim, unsigned unused, unsigned synced)
 		int r = simfs_remount(sim);
 		if (r < 0)
 			printf("without disk %u: %s\n", other, sim->fail.text);
-		if (r < 0 || !story_is_there(sim->fs, synced) || sim->events[EVENT_UNREADABLE])
+		if (r < 0 || !story_is_there(sim->fs, story) || sim->events[EVENT_UNREADABLE])
 			return false;
 	}
 	return true;

@@ -14,8 +14,8 @@ bool replace_at_rest(const struct simfs *sim);
 bool replace_settle(struct simfs *sim);
 /* The next mount is given neither of these disks (NO_DISK for none). */
 void replace_leave_out(struct simfs *sim, unsigned a, unsigned b);
-/* Is everything synced there, now and at read-only mounts without each disk?  The disk `unused` is none of the array's, and left out. */
-bool replace_is_whole(struct simfs *sim, unsigned unused, unsigned synced);
+/* Is everything there that was synced, now and at read-only mounts without each disk?  The disk `unused` is none of the array's, and left out. */
+bool replace_is_whole(struct simfs *sim, unsigned unused, const struct story *story);
 /* For whoever looks into a failure. */
 void replace_tell(const struct simfs *sim);
 

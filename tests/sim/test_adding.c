@@ -73,7 +73,7 @@ static void must_end(struct story *run, unsigned gone, unsigned disk)
 	CHECK_EQ(replace_role_of(run->sim, gone), MEMBER_UNUSED);
 	CHECK_EQ(replace_role_of(run->sim, disk), MEMBER_VOTER);
 	CHECK(story_clean(run->sim->fs));
-	CHECK(story_is_there(run->sim->fs, run->synced));
+	CHECK(story_is_there(run->sim->fs, run));
 }
 
 static bool label_is_wiped(struct simfs *sim, unsigned disk)
@@ -96,7 +96,7 @@ static void one_is_out(void)
 	must_end(&run, OLD, NEW);
 	CHECK_EQ(run.sim->events[EVENT_REPLACE_FINISHED], 1);
 	CHECK_EQ(run.sim->events[EVENT_SPARE_TAKEN] + run.sim->events[EVENT_MEMBER_RETURNED] + run.sim->events[EVENT_REPLACE_STOPPED], 0);
-	CHECK(replace_is_whole(run.sim, OLD, run.synced));
+	CHECK(replace_is_whole(run.sim, OLD, &run));
 	simfs_free(run.sim);
 }
 
@@ -154,7 +154,7 @@ static void replacement_is_out(bool serving)
 	must_end(&run, NEW, OTHER);
 	CHECK_EQ(replace_role_of(run.sim, OLD), MEMBER_UNUSED);
 	replace_leave_out(run.sim, NO_DISK, NO_DISK);
-	CHECK(replace_is_whole(run.sim, NO_DISK, run.synced));
+	CHECK(replace_is_whole(run.sim, NO_DISK, &run));
 	simfs_free(run.sim);
 }
 
@@ -188,7 +188,7 @@ static void spare_is_out_too(void)
 	must_add(run.sim, OTHER, OLD);
 	must_end(&run, OLD, OTHER);
 	CHECK_EQ(replace_role_of(run.sim, NEW), MEMBER_SPARE);
-	CHECK(replace_is_whole(run.sim, OLD, run.synced));
+	CHECK(replace_is_whole(run.sim, OLD, &run));
 	simfs_free(run.sim);
 }
 
@@ -223,7 +223,7 @@ static void others_are_in_the_way(void)
 	CHECK_EQ(replace_role_of(run.sim, NEW), MEMBER_SPARE);
 	must_end(&run, 2, OTHER);
 	CHECK_EQ(replace_role_of(run.sim, OLD), MEMBER_VOTER);
-	CHECK(replace_is_whole(run.sim, 2, run.synced));
+	CHECK(replace_is_whole(run.sim, 2, &run));
 	simfs_free(run.sim);
 }
 
@@ -238,7 +238,7 @@ static void new_one_dies(void)
 	must_add(run.sim, OTHER, OLD);
 	CHECK_EQ(replace_role_of(run.sim, NEW), MEMBER_SPARE);
 	must_end(&run, OLD, OTHER);
-	CHECK(replace_is_whole(run.sim, OLD, run.synced));
+	CHECK(replace_is_whole(run.sim, OLD, &run));
 	simfs_free(run.sim);
 }
 
@@ -303,7 +303,7 @@ static void much_data(void)
 	go_on_without(&run, OLD, OLD);
 	must_add(run.sim, NEW, OLD);
 	must_end(&run, OLD, NEW);
-	CHECK(replace_is_whole(run.sim, OLD, run.synced));
+	CHECK(replace_is_whole(run.sim, OLD, &run));
 	replace_leave_out(run.sim, OLD, 0);
 	REQUIRE(simfs_remount(run.sim) == 0);
 	CHECK_EQ(wrong_pieces(run.sim), 0);
@@ -364,7 +364,7 @@ static void damaged_elsewhere(void)
 	CHECK(replace_settle(run.sim));
 	CHECK_EQ(replace_role_of(run.sim, NEW), MEMBER_VOTER);
 	CHECK(run.sim->events[EVENT_UNREADABLE] > 0);
-	CHECK(story_is_there(run.sim->fs, run.synced));
+	CHECK(story_is_there(run.sim->fs, &run));
 	wrong = wrong_pieces(run.sim);
 	CHECK(wrong > 0 && wrong <= 8);
 	simfs_free(run.sim);
@@ -385,7 +385,7 @@ static void old_one_returns(void)
 	REQUIRE(story_write_files(&run, 3) == 0);
 	must_end(&run, OLD, NEW);
 	CHECK(label_is_wiped(run.sim, OLD));
-	CHECK(replace_is_whole(run.sim, NO_DISK, run.synced));
+	CHECK(replace_is_whole(run.sim, NO_DISK, &run));
 	simfs_free(run.sim);
 }
 
@@ -406,11 +406,11 @@ static void old_one_comes_late(void)
 	/* With the new one away it makes up for nothing. */
 	go_on_without(&run, NEW, NEW);
 	CHECK(array_degraded(fs_array(run.sim->fs)));
-	CHECK(story_is_there(run.sim->fs, run.synced));
+	CHECK(story_is_there(run.sim->fs, &run));
 	go_on_without(&run, NO_DISK, NO_DISK);
 	CHECK(replace_settle(run.sim));
 	CHECK_EQ(add_spare(run.sim, OLD), OLD);
-	CHECK(replace_is_whole(run.sim, NO_DISK, run.synced));
+	CHECK(replace_is_whole(run.sim, NO_DISK, &run));
 	simfs_free(run.sim);
 }
 
@@ -427,7 +427,7 @@ static void own_disk(void)
 	CHECK_EQ(member, OLD);
 	CHECK_EQ(new_member, NEW);
 	must_end(&run, OLD, NEW);
-	CHECK(replace_is_whole(run.sim, NO_DISK, run.synced));
+	CHECK(replace_is_whole(run.sim, NO_DISK, &run));
 	simfs_free(run.sim);
 }
 

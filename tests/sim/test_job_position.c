@@ -16,7 +16,7 @@
 #define OLD 1u
 #define NEW DISKS                /* disk and index of the new member */
 #define DISK_BYTES (UINT64_C(16) << 20)
-#define FILES 450u
+#define FILES 700u
 #define SPEED_BYTES (UINT64_C(1) << 20)
 #define STEP_ROWS (SPEED_BYTES / UNIT_BYTES)
 #define STEPS_MAX 300u
@@ -173,7 +173,7 @@ static void must_end(struct simfs *sim, const struct course *c, enum kind kind)
 		replace_tell(sim);
 		CHECK(replaced(sim));
 	}
-	CHECK(replace_is_whole(sim, OLD, c->story.synced));
+	CHECK(replace_is_whole(sim, OLD, &c->story));
 }
 
 /* The old one is there if it served; if it did not, it comes back in its way. */
@@ -192,7 +192,7 @@ static void after_cut(const struct course *c, enum kind kind, enum way way, enum
 	replace_leave_out(sim, old, way == WITHOUT_NEW ? NEW : way == WITHOUT_THIRD ? 2 : NO_DISK);
 	REQUIRE(simfs_open(sim) == 0);
 	CHECK(!fs_read_only(sim->fs));
-	CHECK(story_is_there(sim->fs, c->story.synced));
+	CHECK(story_is_there(sim->fs, &c->story));
 	counts->by_way[way]++;
 	if (way != NEW_IS_OLDER)
 		position_holds(sim, c, way, counts);
@@ -204,7 +204,7 @@ static void after_cut(const struct course *c, enum kind kind, enum way way, enum
 		replace_leave_out(sim, NO_DISK, NO_DISK);
 		REQUIRE(simfs_remount(sim) == 0);
 		CHECK(replace_settle(sim));
-		CHECK(story_clean(sim->fs) && story_is_there(sim->fs, c->story.synced));
+		CHECK(story_clean(sim->fs) && story_is_there(sim->fs, &c->story));
 	}
 	simfs_free(sim);
 }

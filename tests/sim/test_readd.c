@@ -15,7 +15,7 @@
 #define OTHER 2u
 #define DISK_BYTES (UINT64_C(16) << 20)
 #define FILES 20u
-#define FILES_MEANWHILE 200u
+#define FILES_MEANWHILE 300u
 #define SPEED_BYTES (UINT64_C(1) << 20)      /* so that steps are short */
 #define STEPS_MAX 300u
 #define SECOND_NS INT64_C(1000000000)
@@ -87,8 +87,8 @@ struct counts { unsigned cuts, midway, refused, went_on_without_other; };
 
 static void after_cut(const struct course *c, enum way way, enum simcut_policy policy, struct counts *counts)
 {
-	struct story s = { simfs_clone(c->story.sim), c->story.written, c->story.synced, false };
-	struct simfs *sim = s.sim;
+	struct story s = c->story;
+	struct simfs *sim = s.sim = simfs_clone(c->story.sim);
 	simworld_cut(sim->world, policy);
 	memset(sim->events, 0, sizeof sim->events);      /* without power nothing could be read */
 	replace_leave_out(sim, way == WITHOUT_BACK ? BACK : way == WITHOUT_OTHER ? OTHER : NO_DISK, NO_DISK);
@@ -106,7 +106,7 @@ static void after_cut(const struct course *c, enum way way, enum simcut_policy p
 	counts->midway += c->told_midway > 0 && !c->told_in_sync;
 	CHECK(back_of(sim).state == MEMBER_IN_SYNC || back_of(sim).gap.position == 0);   /* what was missed since may lie at any address */
 	CHECK(!fs_read_only(sim->fs));
-	CHECK(story_is_there(sim->fs, s.synced));
+	CHECK(story_is_there(sim->fs, &s));
 	story_forget(&s);
 	CHECK(story_write_files(&s, 3) == 0);
 	if (way != WITH_ALL) {
@@ -115,7 +115,7 @@ static void after_cut(const struct course *c, enum way way, enum simcut_policy p
 		REQUIRE(simfs_remount(sim) == 0);
 	}
 	CHECK(replace_settle(sim));
-	CHECK(replace_is_whole(sim, NO_DISK, s.synced));
+	CHECK(replace_is_whole(sim, NO_DISK, &s));
 	simfs_free(sim);
 }
 

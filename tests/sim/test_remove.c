@@ -136,21 +136,21 @@ static void after_cut(const struct story *run, enum kind kind, enum simcut_polic
 		replace_leave_out(sim, absent[way], absent[way]);
 		REQUIRE(simfs_open(sim) == 0);
 		CHECK(!fs_read_only(sim->fs));
-		CHECK(story_is_there(sim->fs, run->synced));
+		CHECK(story_is_there(sim->fs, run));
 		bool has_left = replace_role_of(sim, left) == MEMBER_UNUSED;
 		if (way == 0 && is_lost(kind) && !has_left) {     /* it is back, in time or not */
 			CHECK(replace_settle(sim));
-			CHECK(replace_is_whole(sim, replace_role_of(sim, left) == MEMBER_UNUSED ? left : NO_DISK, run->synced));
+			CHECK(replace_is_whole(sim, replace_role_of(sim, left) == MEMBER_UNUSED ? left : NO_DISK, run));
 		} else if (way == 0) {
 			if (!replace_config_of(sim)->job_count)
 				CHECK(replace_settle(sim));
 			if (replace_role_of(sim, left) != MEMBER_UNUSED)
 				REQUIRE(ask(sim, left) == 0);  /* also when it is under way */
 			CHECK(ends(sim, left));
-			CHECK(replace_is_whole(sim, left, run->synced));
+			CHECK(replace_is_whole(sim, left, run));
 		} else if (way == 1) {
 			CHECK(ends(sim, left));
-			CHECK(replace_is_whole(sim, left, run->synced));
+			CHECK(replace_is_whole(sim, left, run));
 		} else {
 			for (unsigned i = 0; i < 20; i++) {
 				CHECK(fs_work(sim->fs) >= 0);
@@ -160,7 +160,7 @@ static void after_cut(const struct story *run, enum kind kind, enum simcut_polic
 			replace_leave_out(sim, NO_DISK, NO_DISK);
 			REQUIRE(simfs_remount(sim) == 0);
 			CHECK(replace_settle(sim));
-			CHECK(story_is_there(sim->fs, run->synced));
+			CHECK(story_is_there(sim->fs, run));
 			if (!is_lost(kind) && replace_role_of(sim, left) != MEMBER_UNUSED) {
 				bool kept = replace_role_of(sim, absent[way]) != MEMBER_UNUSED;
 				int r = ask(sim, left);
@@ -168,7 +168,7 @@ static void after_cut(const struct story *run, enum kind kind, enum simcut_polic
 				CHECK(r == 0 || (r == -ENOSPC && !kept));
 				CHECK(r < 0 || ends(sim, left));
 			}
-			CHECK(replace_is_whole(sim, before, run->synced));
+			CHECK(replace_is_whole(sim, before, run));
 		}
 		simfs_free(sim);
 	}
@@ -250,7 +250,7 @@ static void failing_meanwhile(void)
 		unsigned left = leaves == NO_DISK ? leaver(kind) : leaves;
 		for (unsigned m = 0; m <= SECOND; m++)
 			CHECK_EQ(replace_role_of(sim, m) == MEMBER_UNUSED, m == left);
-		CHECK(replace_is_whole(sim, left, run.synced));
+		CHECK(replace_is_whole(sim, left, &run));
 		simfs_free(sim);
 	}
 }
@@ -269,7 +269,7 @@ static void back_again(void)
 		bool begun = sim->events[EVENT_REPLACE_STARTED] > 0;
 		CHECK_EQ(begun, steps > 6);
 		CHECK_EQ(replace_role_of(sim, 1) == MEMBER_UNUSED, begun);
-		CHECK(replace_is_whole(sim, begun ? 1 : NO_DISK, run.synced));
+		CHECK(replace_is_whole(sim, begun ? 1 : NO_DISK, &run));
 		simfs_free(sim);
 	}
 }
@@ -303,7 +303,7 @@ static void cancelled(void)
 	REQUIRE(story_write_files(&run, 3) == 0);
 	REQUIRE(ask(sim, 1) == 0);
 	CHECK(ends(sim, 1));
-	CHECK(replace_is_whole(sim, 1, run.synced));
+	CHECK(replace_is_whole(sim, 1, &run));
 	simfs_free(sim);
 }
 
@@ -324,7 +324,7 @@ static void cancelled_when_lost(void)
 	REQUIRE(fs_member_cancel(sim->fs, FIRST, &sim->fail) == 0);
 	REQUIRE(simfs_remount(sim) == 0);
 	CHECK(ends(sim, 1));
-	CHECK(replace_is_whole(sim, 1, run.synced));
+	CHECK(replace_is_whole(sim, 1, &run));
 	simfs_free(sim);
 }
 
@@ -379,7 +379,7 @@ static void refused(void)
 	CHECK(strstr(fail->text, "member 3"));
 	REQUIRE(ask(sim, 2) == 0);
 	CHECK(ends(sim, 2));
-	CHECK(replace_is_whole(sim, 2, run.synced));
+	CHECK(replace_is_whole(sim, 2, &run));
 	simfs_free(sim);
 }
 

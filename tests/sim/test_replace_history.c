@@ -143,7 +143,7 @@ static void open_again(struct history *h)
 		printf("open: %s\n", sim->fail.text);
 	REQUIRE(r == 0);
 	CHECK(!fs_read_only(sim->fs));
-	CHECK(story_is_there(sim->fs, h->run.synced));
+	CHECK(story_is_there(sim->fs, &h->run));
 	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
 	story_forget(&h->run);
 }
@@ -259,7 +259,7 @@ static void history(uint64_t seed, unsigned *cuts, unsigned *steps, unsigned *fa
 	if (!replace_at_rest(h.run.sim))
 		replace_tell(h.run.sim);
 	CHECK(story_clean(h.run.sim->fs));
-	CHECK(replace_is_whole(h.run.sim, 63, h.run.synced));
+	CHECK(replace_is_whole(h.run.sim, NO_DISK, &h.run));
 	if (check_failed != failed)
 		printf("history of seed %llu\n", (unsigned long long)seed);
 	*cuts += h.cuts;
