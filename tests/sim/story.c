@@ -162,27 +162,34 @@ void story_forget(struct story *story)
 	story->written = story->synced;
 }
 
+static bool refused(int r) { return r == -EIO || r == -EUCLEAN; }
+
 /* Each block by itself: what was not synced is there or not. */
-static bool is_right(const struct story *story, unsigned i, const uint8_t *bytes)
+static bool file_may_be(struct fs *fs, const struct story *story, unsigned i, uint64_t ino, unsigned *unreadable)
 {
+	uint8_t bytes[FILE_BYTES_MAX], want[VERSIONS][FILE_BYTES_MAX];
 	unsigned first = version_after(i, story->synced), last = version_after(i, story->tried);
-	uint8_t want[VERSIONS][FILE_BYTES_MAX];
 	for (unsigned v = first; v <= last; v++)
 		fill(i, v, want[v]);
+	ssize_t all = fs_read(fs, ino, bytes, sizeof bytes, 0);
+	if (all >= 0 ? all != (ssize_t)size_of(i) : !refused((int)all))
+		return false;
 	for (size_t at = 0; at < size_of(i); at += BLOCK_BYTES) {
-		size_t n = size_of(i) - at < BLOCK_BYTES ? size_of(i) - at : BLOCK_BYTES;
+		size_t length = size_of(i) - at < BLOCK_BYTES ? size_of(i) - at : BLOCK_BYTES;
+		ssize_t n = all < 0 ? fs_read(fs, ino, bytes + at, BLOCK_BYTES, at) : all;
 		unsigned v = first;
-		while (v <= last && memcmp(bytes + at, want[v] + at, n))
+		while (n >= 0 && v <= last && memcmp(bytes + at, want[v] + at, length))
 			v++;
-		if (v > last)
+		if (v > last || (n < 0 && !refused((int)n)))
 			return false;
+		*unreadable += n < 0;
 	}
 	return true;
 }
 
-bool story_is_there(struct fs *fs, const struct story *story)
+bool story_may_be(struct fs *fs, const struct story *story, unsigned *ret_unreadable)
 {
-	uint8_t bytes[FILE_BYTES_MAX];
+	*ret_unreadable = 0;
 	for (unsigned i = 0; i < story->synced; i++) {
 		struct fs_attr attr;
 		char name[16];
@@ -190,11 +197,17 @@ bool story_is_there(struct fs *fs, const struct story *story)
 		int r = fs_lookup(fs, OBJECT_ROOT, name, &attr);
 		if (r == -ENOENT && story_unlinks(i, story->tried))
 			continue;
-		if (r < 0 || story_unlinks(i, story->synced) || fs_read(fs, attr.ino, bytes, sizeof bytes, 0) != (ssize_t)size_of(i)
-			|| !is_right(story, i, bytes))
+		*ret_unreadable += refused(r);
+		if (!refused(r) && (r < 0 || story_unlinks(i, story->synced) || !file_may_be(fs, story, i, attr.ino, ret_unreadable)))
 			return false;
 	}
 	return true;
+}
+
+bool story_is_there(struct fs *fs, const struct story *story)
+{
+	unsigned unreadable;
+	return story_may_be(fs, story, &unreadable) && unreadable == 0;
 }
 
 static void complain(void *ctx, const char *text)

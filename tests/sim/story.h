@@ -27,6 +27,8 @@ int story_write_fsync(struct story *story);
 void story_forget(struct story *story);
 /* Is there in `fs` what the synced steps left, and nothing that they took away?  What later ones changed may be as before or after. */
 bool story_is_there(struct fs *fs, const struct story *story);
+/* The same after faults that are too many: what cannot be read (-EIO, -EUCLEAN) is counted, and nothing that can be is wrong. */
+bool story_may_be(struct fs *fs, const struct story *story, unsigned *ret_unreadable);
 /* Do the first `count` steps unlink file i? */
 bool story_unlinks(unsigned i, unsigned count);
 /* Does a check with all data find nothing?  It prints what it finds. */
