@@ -122,6 +122,7 @@ static struct simworld *clone_world(struct simworld *world)
 	*copy = *world;
 	pthread_mutex_init(&copy->lock, NULL);
 	copy->on_cut = NULL;
+	copy->on_read = NULL;
 	copy->disk_count = 0;
 	for (unsigned i = 0; i < world->disk_count; i++)
 		clone_disk(copy, world->disks[i]);
@@ -323,10 +324,8 @@ static void tell_of_cut(struct simworld *world, const struct disk_io *ios, unsig
 	world->on_cut(world->on_cut_ctx, cut);
 }
 
-static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
+static void run_all(struct simworld *world, struct disk_io *ios, unsigned count)
 {
-	(void)timeout_ms;
-	struct simworld *world = simdisk_of(ios[0].disk)->world;
 	SCOPED_LOCK(&world->lock);
 	bool was_off = world->cut, told = false;
 	unsigned start = world->shuffle ? (unsigned)(simworld_random_next(world) % count) : 0;
@@ -344,6 +343,16 @@ static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
 		}
 		io->result = run_one(world, io, was_off);
 	}
+}
+
+static void sim_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
+{
+	(void)timeout_ms;
+	struct simworld *world = simdisk_of(ios[0].disk)->world;
+	run_all(world, ios, count);
+	for (unsigned i = 0; i < count && world->on_read; i++)
+		if (ios[i].op == DISK_READ && ios[i].result == 0)
+			world->on_read(world->on_read_ctx, simdisk_of(ios[i].disk), ios[i].offset_bytes, ios[i].length_bytes);
 }
 
 static bool sim_quiet(struct disk *disk)

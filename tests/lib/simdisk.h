@@ -83,6 +83,10 @@ typedef void (*simwrite_hook)(void *ctx, struct simdisk *sim, uint64_t offset_by
  * without a flush between them give the same world, and one call. */
 typedef void (*simcut_hook)(void *ctx, struct simworld *cut);
 
+/* Called when a call of disk_run is done, for each of its reads that a disk gave, with no lock held: it may do anything, also with the
+ * filesystem that reads. */
+typedef void (*simread_hook)(void *ctx, struct simdisk *sim, uint64_t offset_bytes, uint64_t bytes);
+
 struct simworld {
 	pthread_mutex_t lock;            /* protects all that a disk operation touches */
 	unsigned disk_count;
@@ -100,6 +104,8 @@ struct simworld {
 	void *on_write_ctx;
 	simcut_hook on_cut;              /* may be NULL; not in clones */
 	void *on_cut_ctx;
+	simread_hook on_read;            /* may be NULL; not in clones */
+	void *on_read_ctx;
 	uint64_t same_cuts;              /* changes for which on_cut was not called: the world was the same as at the one before */
 };
 
