@@ -464,9 +464,8 @@ void simdisk_poke(struct simdisk *sim, uint64_t offset_bytes, const void *data, 
 	simstore_write(&sim->durable, offset_bytes, data, bytes);
 }
 
-void simdisk_flip(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask)
+static void flip_locked(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask)
 {
-	SCOPED_LOCK(&sim->world->lock);
 	struct simstore *images[] = { &sim->current, &sim->durable };
 	for (unsigned i = 0; i < ARRAY_COUNT(images); i++) {
 		uint8_t byte;
@@ -474,6 +473,24 @@ void simdisk_flip(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask)
 		byte ^= mask;
 		simstore_write(images[i], offset_bytes, &byte, 1);
 	}
+}
+
+void simdisk_flip(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask)
+{
+	SCOPED_LOCK(&sim->world->lock);
+	flip_locked(sim, offset_bytes, mask);
+}
+
+bool simdisk_flip_back(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask, const void *flipped, size_t bytes)
+{
+	uint8_t now[SIMDISK_FLIP_BACK_MAX];
+	assert(bytes > 0 && bytes <= sizeof now);
+	SCOPED_LOCK(&sim->world->lock);
+	simstore_read(&sim->current, offset_bytes, now, bytes);
+	if (memcmp(now, flipped, bytes))
+		return false;
+	flip_locked(sim, offset_bytes, mask);
+	return true;
 }
 
 struct simstore *simdisk_snapshot(struct simdisk *sim)

@@ -156,6 +156,9 @@ void simdisk_return_hung(struct simdisk *sim, bool carried_out);
 void simdisk_resize(struct simdisk *sim, uint64_t size_bytes);
 /* Flips bits at rest. */
 void simdisk_flip(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask);
+/* Turns it back if these bytes lie there from that one on, as they are when it is flipped: others may have written there meanwhile. */
+#define SIMDISK_FLIP_BACK_MAX 64u
+bool simdisk_flip_back(struct simdisk *sim, uint64_t offset_bytes, uint8_t mask, const void *flipped, size_t bytes);
 
 /* ---- For tests: raw access, as reads see it; a poke is durable at once ---- */
 

@@ -27,6 +27,7 @@
 #define DISKS 3u
 #define DISK_BYTES (UINT64_C(10) << 20)
 #define STUCK_SECONDS 60
+#define MEND_US 250000           /* more than two commits */
 
 struct file {
 	uint64_t ino, size;              /* ino 0: not there */
@@ -318,18 +319,18 @@ static void watch(unsigned seconds)
 }
 
 /* Bit rot while nothing else is wrong: what is read is healed.  What nobody reads (dead blocks, parity) is turned back, since only a
- * scrub would find it. */
+ * scrub would find it, unless relocation, which may go on, has written there.  What was healed before is mended first, with its row. */
 static void rot(uint64_t *state)
 {
 	struct simdisk *disk = sim->world->disks[random_next(state) % DISKS];
-	uint64_t data = array_config(fs_array(fs))->geometry.data_offset_bytes, at = data + random_next(state) % (DISK_BYTES - data);
-	uint8_t mask = (uint8_t)(1u << random_next(state) % 8), before, after;
-	simdisk_peek(disk, at, &before, 1);
+	uint64_t data = array_config(fs_array(fs))->geometry.data_offset_bytes;
+	uint64_t at = data + random_next(state) % (DISK_BYTES - data - SIMDISK_FLIP_BACK_MAX);
+	uint8_t mask = (uint8_t)(1u << random_next(state) % 8), flipped[SIMDISK_FLIP_BACK_MAX];
+	usleep(MEND_US);
 	simdisk_flip(disk, at, mask);
+	simdisk_peek(disk, at, flipped, sizeof flipped);
 	verify_all();
-	simdisk_peek(disk, at, &after, 1);
-	if (after != before)
-		simdisk_flip(disk, at, mask);
+	simdisk_flip_back(disk, at, mask, flipped, sizeof flipped);
 }
 
 /* All members back and level. */
