@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 
 #ifdef __SANITIZE_ADDRESS__
-#define STRIDE 29u
+#define STRIDE 43u
 #define STRIDE_AT_REST 5u
 #else
 #define STRIDE 1u

@@ -260,7 +260,7 @@ static void run_seed(uint64_t seed, unsigned long ops, bool verbose)
 }
 
 #ifdef __SANITIZE_ADDRESS__
-#define DEFAULT_OPS 1500u
+#define DEFAULT_OPS 1000u
 #else
 #define DEFAULT_OPS 4000u
 #endif

@@ -20,7 +20,7 @@
 #define SECOND_NS INT64_C(1000000000)
 #define BIT(member) (UINT32_C(1) << (member))
 #if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 29u
+#define STRIDE 47u
 #else
 #define STRIDE 5u
 #endif

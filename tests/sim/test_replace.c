@@ -20,7 +20,7 @@
 #define DISK_BYTES (UINT64_C(16) << 20)
 #define SECOND_NS INT64_C(1000000000)
 #if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 9u
+#define STRIDE 14u
 #else
 #define STRIDE 1u
 #endif

@@ -32,7 +32,7 @@
 #define SECOND_NS INT64_C(1000000000)
 #define FILES 30u
 #if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 499u
+#define STRIDE 997u
 #else
 #define STRIDE 61u
 #endif
