@@ -129,8 +129,8 @@ static int from_terminal(const char *what_for, bool twice, struct cli_secret *re
 	char prompt[256];
 
 	if (tty < 0)
-		return fail_set(fail, ENOTTY, FAIL_USAGE, "passphrase: there is no terminal to ask on; give a key file (key-file=PATH; a "
-			"path of - reads it from standard input)");
+		return fail_set(fail, ENOTTY, FAIL_USAGE, "passphrase: there is no terminal to ask on; give a key file (--key-file PATH, "
+			"for a mount -o key-file=PATH; - reads it from standard input)");
 	char *text = key_alloc(PASSPHRASE_BYTES_MAX), *again = key_alloc(PASSPHRASE_BYTES_MAX);
 	int r = text && again ? 0 : fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	snprintf(prompt, sizeof prompt, twice ? "New passphrase for %s" : "Passphrase for %s", what_for);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 void rebuild_readd_usage(void)
@@ -68,11 +69,24 @@ static int wait_in_sync(struct rebuild_request *request, unsigned member, struct
 
 /* ---- The commands ---- */
 
+/* The disk is one that the array has open and uses: it would only find it locked. */
+static int refuse_at_work(const struct rebuild_request *request, const char *path, struct fail *fail)
+{
+	for (unsigned i = 0; i < request->status.member_count; i++) {
+		const struct control_member *m = &request->status.members[i];
+		if (m->role != MEMBER_UNUSED && m->state != MEMBER_OUT && !strcmp(m->path, path))
+			return fail_set(fail, EBUSY, FAIL_BUSY, "%s: is member %u, and at work: there is nothing to take back", path, i + 1);
+	}
+	return 0;
+}
+
 static int readd(struct rebuild_request *request, struct fail *fail)
 {
 	struct control_change change = { .action = CONTROL_READD };
 	int r = rebuild_request_set_path(request->what, &change, fail);
 
+	if (!r)
+		r = refuse_at_work(request, change.path, fail);
 	if (!r)
 		r = rebuild_request_ask(request, &change, fail);
 	if (r < 0)

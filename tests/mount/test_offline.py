@@ -118,6 +118,7 @@ def refused(scene):
     offline(scene, "add", members[:1], new, code=TOO_FEW)
     offline(scene, "add", members + members[:1], new, code=TWICE)
     offline(scene, "add", members, new, code=USAGE, says="missing")
+    offline(scene, "readd", members, members[2], code=BUSY, says="is member 3, and at work")
     offline(scene, "replace", members, "7", new, code=USAGE, says="no such member")
     offline(scene, "replace", members, "1", small, code=TOO_SMALL)
     offline(scene, "remove", members, "1", code=TOO_FEW)

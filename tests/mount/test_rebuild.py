@@ -272,7 +272,7 @@ def refused(scene):
     rebuild("add", "/", spare, code=NOT_FOUND, says="no raid5cryptfs array")
     rebuild("readd", m.root, spare, code=NOT_MEMBER, says=spare)
     rebuild("readd", m.root, others[0], code=MIXED, says="belongs to array")
-    rebuild("readd", m.root, members[0], code=BUSY)
+    rebuild("readd", m.root, members[0], code=BUSY, says="is member 1, and at work")
     rebuild("fail", m.root, "7", code=USAGE, says="no such member")
     rebuild("fail", m.root, scene.path("missing"), code=USAGE, says="no such member")
     rebuild("fail", m.root, code=USAGE)
