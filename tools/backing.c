@@ -45,6 +45,10 @@ static unsigned dirty_percent(uint64_t bytes)
  * writer alone is at work. */
 #define KERNEL_DIRTY_BYTES (UINT64_C(128) << 20)
 
+/* Files are read ahead of a reader in requests of 1 MiB at most: so many are served side by side, by several threads and from all members.
+ * With one at a time (1 MiB) cold streams came to four fifths of the speed.  It is what btrfs takes. */
+#define READ_AHEAD_KIB 4096u
+
 void backing_tune(const char *mountpoint, bool is_plain)
 {
 	const char *suffix = is_plain ? "" : "-fuseblk";
@@ -56,5 +60,5 @@ void backing_tune(const char *mountpoint, bool is_plain)
 	set_bdi(dev, suffix, "strict_limit", 1);
 	set_bdi(dev, suffix, "max_ratio", dirty_percent(KERNEL_DIRTY_BYTES));
 	set_bdi(dev, suffix, "max_bytes", KERNEL_DIRTY_BYTES);
-	set_bdi(dev, suffix, "read_ahead_kb", 1024);
+	set_bdi(dev, suffix, "read_ahead_kb", READ_AHEAD_KIB);
 }

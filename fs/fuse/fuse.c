@@ -167,15 +167,22 @@ int fuse_server_loop(struct fuse_server *server)
 	fuse_loop_cfg_set_clone_fd(config, 1);
 	fuse_loop_cfg_set_max_threads(config, threads);
 	fuse_loop_cfg_set_idle_threads(config, threads);
-	int r = fuse_seek_start(server);
-	if (!r) {
-		r = fuse_wait_start(server);
-		if (!r) {
-			r = fuse_session_loop_mt(server->session, config);
-			fuse_wait_stop(server);
-		}
-		fuse_seek_stop(server);
-	}
+	int r = fuse_early_start(server);
+	if (r < 0)
+		goto out;
+	r = fuse_seek_start(server);
+	if (r < 0)
+		goto stop_early;
+	r = fuse_wait_start(server);
+	if (r < 0)
+		goto stop_seek;
+	r = fuse_session_loop_mt(server->session, config);
+	fuse_wait_stop(server);
+stop_seek:
+	fuse_seek_stop(server);
+stop_early:
+	fuse_early_stop(server);
+out:
 	fuse_loop_cfg_destroy(config);
 	if (!server->unmounting)
 		fuse_session_unmount(server->session);

@@ -111,6 +111,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
+static void nobody_waits(void *ctx, int result) { (void)ctx, (void)result; }
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
 	struct fuse_file_info *fi)
 {
@@ -137,6 +139,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, (int)-n);
 	else
 		fuse_reply_write(req, (size_t)n);
+	/* What fails now, the FSYNC meets again. */
+	if (n > 0 && fi->writepage && fuse_early_written(server, ino, size))
+		fs_fsync_then(server->fs, ino, nobody_waits, NULL);
 }
 
 static void reply_synced(void *req, int result) { reply_result(req, result); }
@@ -144,6 +149,7 @@ static void reply_synced(void *req, int result) { reply_result(req, result); }
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
 	(void)data_only, (void)fi;
+	fuse_early_synced(server_of(req), ino);
 	fs_fsync_then(fs_of(req), ino, reply_synced, req);
 }
 

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <sys/uio.h>
 
+struct fuse_early;
 struct fuse_seeker;
 struct fuse_waiting;
 
@@ -20,6 +21,7 @@ struct fuse_server {
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
 	struct fuse_seeker *seeker;
 	struct fuse_waiting *waiting;
+	struct fuse_early *early;
 	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
 	 * when the loop has ended. */
 	uint64_t destroy_unique;
@@ -79,6 +81,16 @@ void fuse_wait_stop(struct fuse_server *server);
 ssize_t fuse_wait_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
 /* The calling thread answers: whoever gets that may ask again before the thread is back. */
 void fuse_wait_answered(void);
+
+/* ---- fs/fuse/fuse_early.c ---- */
+
+/* Around the loop.  0 or -ENOMEM. */
+int fuse_early_start(struct fuse_server *server);
+void fuse_early_stop(struct fuse_server *server);
+/* The kernel wrote so many bytes of its cache back: is the file's fsync to begin at once? */
+bool fuse_early_written(struct fuse_server *server, fuse_ino_t ino, size_t bytes);
+/* Each fsync of a file passes here. */
+void fuse_early_synced(struct fuse_server *server, fuse_ino_t ino);
 
 /* ---- fs/fuse/fuse_hook.c ---- */
 

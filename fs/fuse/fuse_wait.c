@@ -149,7 +149,9 @@ static void begin_blocking(void *ctx, enum blocking_for what)
 	if (!self.serves || self.told || atomic_load(&w->waiting) > 0)
 		return;
 	if (what == BLOCKING_FOR_DEVICE) {
-		if (!is_another(self.fd))
+		/* After the answer, what comes is the same client's as a rule, and needs the same device (fs/fuse/fuse_early.c); the
+		 * sentry sees to the rest. */
+		if (self.answered || !is_another(self.fd))
 			return;
 		judge(w, -SIGN_OF_OTHERS);
 	}

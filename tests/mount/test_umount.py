@@ -186,7 +186,7 @@ def two_arrays(scene):
         for limit in ["read_ahead_kb", "strict_limit", "max_bytes"]:
             with contextlib.suppress(FileNotFoundError), open(f"/sys/class/bdi/{line['dev']}-fuseblk/{limit}") as f:
                 limits[limit] = int(f.read())
-        check_equal(limits["read_ahead_kb"], 1024, "the read-ahead that the daemon sets")
+        check_equal(limits["read_ahead_kb"], 4096, "the read-ahead that the daemon sets")
         check_equal(limits.get("strict_limit", 1), 1, "the limit of dirty pages holds")
         check(64 << 20 < limits.get("max_bytes", 128 << 20) < 256 << 20, f"and is what the daemon sets: {limits}")
         check_equal(scene.status(scene.path(name))["name"], name, "status by the mount point")

@@ -20,8 +20,8 @@
 #define REQUESTS 200000u
 #define LONG_MS 400
 
-/* What serving a request takes. LAST: the thread does not come back. */
-enum { SHORT, UNTOLD, FOR_THREAD, FOR_DEVICE, SOME_TIME, LAST };
+/* What serving a request takes. AFTERWARDS: waits for a device when it has answered. LAST: the thread does not come back. */
+enum { SHORT, UNTOLD, FOR_THREAD, FOR_DEVICE, SOME_TIME, AFTERWARDS, LAST };
 
 static struct fuse_server server;
 static char path[64];
@@ -30,6 +30,7 @@ static pthread_t threads[THREADS];
 static int fds[THREADS];
 static struct { atomic_uint answers, thread; } requests[REQUESTS];
 static atomic_uint next_request;
+static atomic_bool afterwards_ended;
 
 static void sleep_us(unsigned us)
 {
@@ -72,6 +73,11 @@ static void *serving_thread(void *ctx)
 		fuse_wait_answered();
 		atomic_store(&requests[header.unique].thread, self);
 		atomic_fetch_add(&requests[header.unique].answers, 1);
+		if (header.opcode - FUSE_GETATTR == AFTERWARDS) {
+			blocking_begin(BLOCKING_FOR_DEVICE);
+			sleep_us(LONG_MS * 1000);
+			atomic_store(&afterwards_ended, true);
+		}
 	} while (header.opcode - FUSE_GETATTR != LAST);
 	return NULL;
 }
@@ -152,6 +158,12 @@ static void test_alone(void)
 		wait_answer(slow);
 		CHECK(alone());
 	}
+	/* One that has its answer is nobody else's business. */
+	atomic_store(&afterwards_ended, false);
+	wait_answer(ask(AFTERWARDS));
+	wait_answer(ask(SHORT));
+	CHECK(!atomic_load(&afterwards_ended));
+	CHECK(alone());
 	/* As many as there are threads at once, but for one. */
 	unsigned slow[THREADS - 1];
 	for (unsigned i = 0; i < THREADS - 1; i++)
