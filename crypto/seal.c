@@ -222,22 +222,58 @@ int open_record_in(const struct seal_batch *batch, uint32_t index, const void *a
 	return r == -ENOMEM ? open_sodium_once(batch, nonce, ad, ad_bytes, sealed, bytes, tag, ret_plain) : r;
 }
 
-int verify_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
-	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *scratch)
+/* By the tag alone: 0, -EBADMSG, or another -errno if it must be opened to know. */
+static int verify_tag(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
 	uint8_t nonce[SEAL_OPS_NONCE_BYTES], own[SEAL_TAG_BYTES];
-	int r = -EOPNOTSUPP;
 
+	if (batch->cipher == CIPHER_UNUSABLE)
+		return -EBADMSG;
 	if (batch->cipher == CIPHER_NONE) {
 		checksum(batch, index, ad, ad_bytes, sealed, bytes, own);
 		return memcmp(own, tag, sizeof own) ? -EBADMSG : 0;
 	}
-	if (batch->cipher != CIPHER_UNUSABLE) {
-		assert(bytes <= INT_MAX && ad_bytes <= INT_MAX);
-		record_nonce(index, nonce);
-		r = batch->ops->verify(batch, nonce, ad, ad_bytes, sealed, bytes, tag);
-	}
+	assert(bytes <= INT_MAX && ad_bytes <= INT_MAX);
+	record_nonce(index, nonce);
+	return batch->ops->verify(batch, nonce, ad, ad_bytes, sealed, bytes, tag);
+}
+
+int verify_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *scratch)
+{
+	int r = verify_tag(batch, index, ad, ad_bytes, sealed, bytes, tag);
+
 	return r == 0 || r == -EBADMSG ? r : open_record_in(batch, index, ad, ad_bytes, sealed, bytes, tag, scratch);
+}
+
+/* ChaCha20's stream can be begun at any of its blocks; of the record's it is the second that is the first (RFC 8439, section 2.8). */
+static void chacha_part(const struct seal_batch *batch, uint32_t index, const uint8_t *sealed, size_t from_bytes, size_t part_bytes,
+	void *ret_plain)
+{
+	uint8_t nonce[SEAL_OPS_NONCE_BYTES];
+
+	record_nonce(index, nonce);
+	crypto_stream_chacha20_ietf_xor_ic(ret_plain, sealed + from_bytes, part_bytes, nonce, (uint32_t)(1 + from_bytes / SEAL_PART_BYTES),
+		batch->subkey);
+}
+
+int open_part_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes, const void *sealed, size_t bytes,
+	const uint8_t tag[SEAL_TAG_BYTES], size_t from_bytes, size_t part_bytes, void *ret_plain, void *scratch)
+{
+	assert(from_bytes % SEAL_PART_BYTES == 0 && from_bytes <= bytes && part_bytes <= bytes - from_bytes);
+	int r = verify_tag(batch, index, ad, ad_bytes, sealed, bytes, tag);
+
+	if (r == -EBADMSG)
+		return r;
+	if (r == 0 && batch->cipher == CIPHER_XCHACHA20_POLY1305) {
+		chacha_part(batch, index, sealed, from_bytes, part_bytes, ret_plain);
+		return 0;
+	}
+	r = open_record_in(batch, index, ad, ad_bytes, sealed, bytes, tag, scratch);
+	if (r == 0)
+		memcpy(ret_plain, (uint8_t *)scratch + from_bytes, part_bytes);
+	return r;
 }
 
 int open_record(const struct seal_key *key, const uint8_t nonce[SEAL_NONCE_BYTES], uint32_t index,

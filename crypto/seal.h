@@ -92,6 +92,13 @@ int open_record_in(const struct seal_batch *batch, uint32_t index, const void *a
 int verify_record_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
 	const void *sealed, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES], void *scratch);
 
+/* Opens a part of a record: `part_bytes` from `from_bytes` on, a multiple of SEAL_PART_BYTES.  All of the record is verified; where the cipher
+ * allows, only the part is decrypted.  0 or -EBADMSG, as open_record_in; ret_plain may not overlap the others.  `scratch` is as long as
+ * the record, and may hold the plaintext afterwards. */
+#define SEAL_PART_BYTES 64u
+int open_part_in(const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes, const void *sealed, size_t bytes,
+	const uint8_t tag[SEAL_TAG_BYTES], size_t from_bytes, size_t part_bytes, void *ret_plain, void *scratch);
+
 /* XChaCha20-Poly1305 of something that is in no batch, under a key of its own, in place.  `engine`: that of a key whose cipher is
  * the same. */
 void seal_alone(enum seal_engine engine, const uint8_t key[SEAL_KEY_BYTES], const uint8_t nonce[SEAL_LONG_NONCE_BYTES],

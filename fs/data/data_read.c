@@ -50,6 +50,18 @@ static void batch_reset(struct fs *fs, struct batch *batch)
 	batch->is_inline = false;
 }
 
+/* Leaves of the place what lies in [from, to). */
+static void narrow(struct record_place *place, uint64_t from, uint64_t to)
+{
+	uint64_t end = place->block + place->blocks;
+	unsigned skipped = from > place->block ? (unsigned)(from - place->block) : 0;
+
+	place->address += skipped;
+	place->before += (uint8_t)skipped;
+	place->block += skipped;
+	place->blocks = (unsigned)((to < end ? to : end) - place->block);
+}
+
 static int collect_extent(struct fs *fs, struct batch *batch, const struct extent *extent, uint64_t from, uint64_t to)
 {
 	if (extent->kind == EXTENT_RESERVED)
@@ -67,7 +79,9 @@ static int collect_extent(struct fs *fs, struct batch *batch, const struct exten
 		if (batch->place_count == batch->room)
 			return data_unclean(fs, batch->ino, extent->block, "extents overlap");
 		extent_record(&extent->item, from, place);
-		from = place->block + place->blocks;
+		uint64_t next = place->block + place->blocks;
+		narrow(place, from, to);
+		from = next;
 		batch->place_count++;
 	}
 	return 0;
@@ -131,7 +145,7 @@ static void copy_out(const struct batch *batch, uint64_t block, unsigned blocks,
 		memcpy(batch->to + (from - batch->start_bytes), bytes + (from - start), to - from);
 }
 
-/* Does the record lie wholly inside the caller's buffer? */
+/* Do the place's blocks lie wholly inside the caller's buffer? */
 static bool fits_whole(const struct batch *batch, const struct record_place *place)
 {
 	return place->block * BLOCK_BYTES >= batch->start_bytes &&

@@ -2,7 +2,7 @@
  *
  * So a file that was overwritten here and there is read nearly as fast as one that was not: what is left of its records lies in the order of
  * the file still, and what replaced the rest in the order of the file too, beside other such blocks of one commit.  Several parts of
- * one record, which follow one another here, are opened once. */
+ * one record, which follow one another here, are opened once; of a single part no more is decrypted than that. */
 #include "fs/tree/store.h"
 
 #include <errno.h>
@@ -36,8 +36,19 @@ struct opening {
 	address from;
 	struct seal_batch batch;
 	const struct record_place *last; /* that the batch is for, and, if it is a part, whose record is in `whole` */
-	uint8_t whole[UNIT_BYTES];
+	uint8_t *whole;                  /* UNIT_BYTES */
 };
+
+static const uint8_t *keyed_for(struct opening *o, const struct record_place *p, const struct sealed *s)
+{
+	if (!o->last || memcmp(p->nonce, o->last->nonce, sizeof p->nonce)) {
+		if (o->last)
+			seal_batch_end(&o->batch);
+		open_batch_begin(&o->fs->keys->data, p->nonce, &o->batch);
+	}
+	o->last = p;
+	return o->buf->data + (s->address - o->from) * BLOCK_BYTES;
+}
 
 static int open_whole(struct opening *o, const struct record_place *p, uint8_t *ret_plain)
 {
@@ -45,53 +56,68 @@ static int open_whole(struct opening *o, const struct record_place *p, uint8_t *
 	struct sealed s = store_place(p, &ad);
 	if (!o->buf)
 		return store_read(o->fs, &s, ret_plain);
-	if (!o->last || memcmp(p->nonce, o->last->nonce, sizeof p->nonce)) {
-		if (o->last)
-			seal_batch_end(&o->batch);
-		open_batch_begin(&o->fs->keys->data, p->nonce, &o->batch);
-	}
-	o->last = p;
-	int r = open_record_in(&o->batch, s.index, &ad, sizeof ad, o->buf->data + (s.address - o->from) * BLOCK_BYTES,
-		s.blocks * BLOCK_BYTES, s.tag, ret_plain);
+	const uint8_t *sealed = keyed_for(o, p, &s);
+	int r = open_record_in(&o->batch, s.index, &ad, sizeof ad, sealed, s.blocks * BLOCK_BYTES, s.tag, ret_plain);
 	return r < 0 ? store_read_rebuilt(o->fs, &s, ret_plain) : 0;
 }
 
-static int open_one(struct opening *o, const struct record_place *p, const struct record_place *before, uint8_t *ret_bytes)
+/* A part alone, if the record is as it was sealed. */
+static bool open_part(struct opening *o, const struct record_place *p, uint8_t *ret_part)
+{
+	struct record_ad ad;
+	struct sealed s = store_place(p, &ad);
+	if (!o->buf)
+		return false;
+	const uint8_t *sealed = keyed_for(o, p, &s);
+	return open_part_in(&o->batch, s.index, &ad, sizeof ad, sealed, s.blocks * BLOCK_BYTES, s.tag, p->before * BLOCK_BYTES,
+		p->blocks * BLOCK_BYTES, ret_part, o->whole) == 0;
+}
+
+static bool parts_of_one(const struct record_place *p, const struct record_place *other)
+{
+	return other && is_part(other) && same_record(p, other);
+}
+
+/* `before` and `after`: its neighbours in the run, or NULL. */
+static int open_one(struct opening *o, const struct record_place *p, const struct record_place *before, const struct record_place *after,
+	uint8_t *ret_bytes)
 {
 	if (!is_part(p))
 		return open_whole(o, p, ret_bytes);
-	int r = before && is_part(before) && same_record(p, before) ? 0 : open_whole(o, p, o->whole);
-	if (r == 0)
-		memcpy(ret_bytes, o->whole + p->before * BLOCK_BYTES, p->blocks * BLOCK_BYTES);
-	return r;
+	if (!parts_of_one(p, before)) {
+		if (!parts_of_one(p, after) && open_part(o, p, ret_bytes))
+			return 0;
+		int r = open_whole(o, p, o->whole);
+		if (r < 0)
+			return r;
+	}
+	memcpy(ret_bytes, o->whole + p->before * BLOCK_BYTES, p->blocks * BLOCK_BYTES);
+	return 0;
 }
 
 /* `ret_last`: the index of the last one that was tried. */
 static int read_run(struct fs *fs, const struct wanted *run, unsigned count, const struct record_place *places, void *const *bufs,
 	unsigned *ret_last)
 {
-	autofree struct opening *o = malloc(sizeof *o);
 	address end = run[count - 1].end;
+	uint8_t whole[UNIT_BYTES];
+	struct opening o = { .fs = fs, .from = run[0].start, .whole = whole };
 	int r = 0;
-	if (!o)
+	o.buf = iobuf_new((size_t)(end - o.from) * BLOCK_BYTES);
+	if (!o.buf)
 		return -ENOMEM;
-	o->fs = fs;
-	o->from = run[0].start;
-	o->last = NULL;
-	o->buf = iobuf_new((size_t)(end - o->from) * BLOCK_BYTES);
-	if (!o->buf)
-		return -ENOMEM;
-	if (array_read(fs->array, o->from, (unsigned)(end - o->from), o->buf, 0) < 0) {
-		iobuf_unref(o->buf);
-		o->buf = NULL;
+	if (array_read(fs->array, o.from, (unsigned)(end - o.from), o.buf, 0) < 0) {
+		iobuf_unref(o.buf);
+		o.buf = NULL;
 	}
 	for (unsigned i = 0; i < count && r == 0; i++) {
 		*ret_last = run[i].index;
-		r = open_one(o, &places[run[i].index], i ? &places[run[i - 1].index] : NULL, bufs[run[i].index]);
+		r = open_one(&o, &places[run[i].index], i ? &places[run[i - 1].index] : NULL, i + 1 < count ? &places[run[i + 1].index] : NULL,
+			bufs[run[i].index]);
 	}
-	if (o->last)
-		seal_batch_end(&o->batch);
-	iobuf_unref(o->buf);
+	if (o.last)
+		seal_batch_end(&o.batch);
+	iobuf_unref(o.buf);
 	return r;
 }
 

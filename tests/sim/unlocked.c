@@ -114,5 +114,8 @@ WRAPPED(UNLOCKED_OPEN, int, open_record_in, (const struct seal_batch *batch, uin
 	const void *sealed, size_t bytes, const uint8_t *tag, void *ret_plain), (batch, index, ad, ad_bytes, sealed, bytes, tag, ret_plain))
 WRAPPED(UNLOCKED_OPEN, int, verify_record_in, (const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
 	const void *sealed, size_t bytes, const uint8_t *tag, void *scratch), (batch, index, ad, ad_bytes, sealed, bytes, tag, scratch))
+WRAPPED(UNLOCKED_OPEN, int, open_part_in, (const struct seal_batch *batch, uint32_t index, const void *ad, size_t ad_bytes,
+	const void *sealed, size_t bytes, const uint8_t *tag, size_t from_bytes, size_t part_bytes, void *ret_plain, void *scratch),
+	(batch, index, ad, ad_bytes, sealed, bytes, tag, from_bytes, part_bytes, ret_plain, scratch))
 WRAPPED(UNLOCKED_OPEN, int, root_open, (BODY_PARAMETERS, const uint8_t *tag), (keys, nonce, header, header_bytes, body, body_bytes, tag))
 WRAPPED(UNLOCKED_OPEN, int, log_open, (BODY_PARAMETERS, const uint8_t *tag), (keys, nonce, header, header_bytes, body, body_bytes, tag))

@@ -96,6 +96,32 @@ static void test_aes_bytes(void)
 	CHECK(sodium_is_zero(batch.subkey, sizeof batch.subkey));
 }
 
+/* Each part of the record is had alone, and nothing behind it is touched. */
+static void check_parts(const struct seal_batch *opening, uint32_t index, const uint8_t *ad, size_t ad_bytes, const uint8_t *sealed, size_t bytes,
+	uint8_t *tag, const uint8_t *plain)
+{
+	static uint8_t part[MOST_BYTES + 1], scratch[MOST_BYTES];
+
+	for (size_t from = 0; from <= bytes; from += from < 256 ? SEAL_PART_BYTES : 3840) {
+		size_t lengths[] = { 0, 1, SEAL_PART_BYTES, 4096, bytes - from };
+		for (unsigned i = 0; i < 5; i++) {
+			size_t n = lengths[i];
+			if (n > bytes - from)
+				continue;
+			part[n] = 0xee;
+			CHECK_EQ(open_part_in(opening, index, ad, ad_bytes, sealed, bytes, tag, from, n, part, scratch), 0);
+			CHECK(!memcmp(part, plain + from, n) && part[n] == 0xee);
+		}
+	}
+	memset(part, 0xee, sizeof part);
+	tag[3] ^= 4;
+	CHECK_EQ(open_part_in(opening, index, ad, ad_bytes, sealed, bytes, tag, 0, bytes, part, scratch), -EBADMSG);
+	tag[3] ^= 4;
+	for (size_t i = 0; i < sizeof part; i++)
+		if (part[i] != 0xee)
+			CHECK_EQ(part[i], 0xee);
+}
+
 static void test_round_trip(enum cipher cipher)
 {
 	static const size_t lengths[] = { 0, 1, 15, 16, 17, 4096, 12288, MOST_BYTES };
@@ -124,6 +150,7 @@ static void test_round_trip(enum cipher cipher)
 		memset(back, 0xee, sizeof back);
 		CHECK_EQ(open_record_in(&opening, i, ad, i, sealed, n, tag, back), 0);
 		CHECK(!memcmp(back, plain, n));
+		check_parts(&opening, i, ad, i, sealed, n, tag, plain);
 		CHECK_EQ(verify_record_in(&opening, i, ad, i, sealed, n, tag, back), 0);
 		tag[i] ^= 1;
 		CHECK_EQ(verify_record_in(&opening, i, ad, i, sealed, n, tag, back), -EBADMSG);

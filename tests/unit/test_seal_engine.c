@@ -75,6 +75,10 @@ static void cross(const struct pair *pair, uint32_t index, size_t bytes, size_t 
 	memcpy(back, sealed, bytes);
 	CHECK_EQ(verify_record_in(&pair->other, index, ad, ad_bytes, back, bytes, tag, same), 0);
 	CHECK(!memcmp(back, sealed, bytes + 1));
+	size_t from = bytes / 2 / SEAL_PART_BYTES * SEAL_PART_BYTES;
+	memset(back, GUARD, bytes + 1);
+	CHECK_EQ(open_part_in(&pair->other, index, ad, ad_bytes, sealed, bytes, tag, from, bytes - from, back, same), 0);
+	CHECK(!memcmp(back, plain + from, bytes - from) && back[bytes - from] == GUARD);
 }
 
 static void test_same(enum cipher cipher, enum seal_engine by, enum seal_engine other)
@@ -108,6 +112,12 @@ static void refuse(const struct seal_batch *batch, uint32_t index, const uint8_t
 	CHECK_EQ(open_record_in(batch, index, ad, ad_bytes, back, bytes, tag, back), -EBADMSG);
 	CHECK(sodium_is_zero(back, bytes));
 	CHECK_EQ(verify_record_in(batch, index, ad, ad_bytes, sealed, bytes, tag, back), -EBADMSG);
+	static uint8_t scratch[MOST_BYTES];
+	memset(back, GUARD, bytes);
+	CHECK_EQ(open_part_in(batch, index, ad, ad_bytes, sealed, bytes, tag, 0, bytes, back, scratch), -EBADMSG);
+	for (size_t i = 0; i < bytes; i++)
+		if (back[i] != GUARD)
+			CHECK_EQ(back[i], GUARD);
 }
 
 static void test_refused(enum cipher cipher, enum seal_engine by, enum seal_engine other, size_t bytes)
