@@ -337,7 +337,7 @@ int array_gap_close(struct array *array, unsigned index)
 	memset(&member->gap, 0, sizeof member->gap);
 	atomic_store(&member->state, MEMBER_IN_SYNC);
 	describe(member, index, text, sizeof text);
-	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync; %.1f MiB of it were written anew.", text,
+	event_report(array->events, EVENT_MEMBER_IN_SYNC, (int)index, "%s is in sync; %.1f MiB of it were written anew by this mount.", text,
 		(double)atomic_load(&member->caught_up_bytes) / (1 << 20));
 	return 0;
 }

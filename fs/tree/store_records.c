@@ -35,11 +35,12 @@ struct opening {
 	struct iobuf *buf;               /* blocks from `from` on; NULL: they could not be read as a whole, for the sake of others maybe */
 	address from;
 	struct seal_batch batch;
-	const struct record_place *last; /* that the batch is for, and, if it is a part, whose record is in `whole` */
-	uint8_t *whole;                  /* UNIT_BYTES */
+	const struct record_place *last; /* that the batch is for */
+	uint8_t *whole;                  /* UNIT_BYTES: a record of which several parts are wanted */
 };
 
-static const uint8_t *keyed_for(struct opening *o, const struct record_place *p, const struct sealed *s)
+/* What was read of the record; the batch is made its own. */
+static const uint8_t *begin_opening(struct opening *o, const struct record_place *p, const struct sealed *s)
 {
 	if (!o->last || memcmp(p->nonce, o->last->nonce, sizeof p->nonce)) {
 		if (o->last)
@@ -56,7 +57,7 @@ static int open_whole(struct opening *o, const struct record_place *p, uint8_t *
 	struct sealed s = store_place(p, &ad);
 	if (!o->buf)
 		return store_read(o->fs, &s, ret_plain);
-	const uint8_t *sealed = keyed_for(o, p, &s);
+	const uint8_t *sealed = begin_opening(o, p, &s);
 	int r = open_record_in(&o->batch, s.index, &ad, sizeof ad, sealed, s.blocks * BLOCK_BYTES, s.tag, ret_plain);
 	return r < 0 ? store_read_rebuilt(o->fs, &s, ret_plain) : 0;
 }
@@ -68,7 +69,7 @@ static bool open_part(struct opening *o, const struct record_place *p, uint8_t *
 	struct sealed s = store_place(p, &ad);
 	if (!o->buf)
 		return false;
-	const uint8_t *sealed = keyed_for(o, p, &s);
+	const uint8_t *sealed = begin_opening(o, p, &s);
 	return open_part_in(&o->batch, s.index, &ad, sizeof ad, sealed, s.blocks * BLOCK_BYTES, s.tag, p->before * BLOCK_BYTES,
 		p->blocks * BLOCK_BYTES, ret_part, o->whole) == 0;
 }
