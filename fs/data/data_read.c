@@ -26,19 +26,22 @@ struct batch {
 	bool pinned;
 	struct record **records;
 	void **bufs;
-	struct record_place places[];    /* then the other two lists: as long as the read needs them, since most are short */
+	struct kept { uint8_t before, blocks; } *kept;   /* of each place, before it was narrowed to what is wanted */
+	struct record_place places[];    /* then the other lists: as long as the read needs them, since most are short */
 };
 
 static struct batch *batch_new(uint64_t ino, uint64_t start_bytes, uint64_t end_bytes)
 {
 	uint64_t blocks = (end_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES - start_bytes / BLOCK_BYTES;
 	unsigned room = (unsigned)(blocks < READ_BATCH_BLOCKS + 1 ? blocks : READ_BATCH_BLOCKS + 1);
-	struct batch *batch = malloc(sizeof *batch + room * (sizeof batch->places[0] + sizeof batch->records[0] + sizeof batch->bufs[0]));
+	struct batch *batch = malloc(sizeof *batch
+		+ room * (sizeof batch->places[0] + sizeof batch->records[0] + sizeof batch->bufs[0] + sizeof batch->kept[0]));
 	if (!batch)
 		return NULL;
 	*batch = (struct batch){ .ino = ino, .room_end_bytes = end_bytes, .room = room };
 	batch->records = (struct record **)(batch->places + room);
 	batch->bufs = (void **)(batch->records + room);
+	batch->kept = (struct kept *)(batch->bufs + room);
 	return batch;
 }
 
@@ -51,8 +54,9 @@ static void batch_reset(struct fs *fs, struct batch *batch)
 }
 
 /* Leaves of the place what lies in [from, to). */
-static void narrow(struct record_place *place, uint64_t from, uint64_t to)
+static struct kept narrow(struct record_place *place, uint64_t from, uint64_t to)
 {
+	struct kept kept = { place->before, (uint8_t)place->blocks };
 	uint64_t end = place->block + place->blocks;
 	unsigned skipped = from > place->block ? (unsigned)(from - place->block) : 0;
 
@@ -60,6 +64,20 @@ static void narrow(struct record_place *place, uint64_t from, uint64_t to)
 	place->before += (uint8_t)skipped;
 	place->block += skipped;
 	place->blocks = (unsigned)((to < end ? to : end) - place->block);
+	return kept;
+}
+
+/* What cannot be read is all that the file has of the record. */
+static void tell_lost(struct fs *fs, const struct batch *batch, unsigned i)
+{
+	struct record_place place = batch->places[i];
+	unsigned skipped = place.before - batch->kept[i].before;
+
+	place.address -= skipped;
+	place.block -= skipped;
+	place.before = batch->kept[i].before;
+	place.blocks = batch->kept[i].blocks;
+	path_tell_lost(fs, &place);
 }
 
 static int collect_extent(struct fs *fs, struct batch *batch, const struct extent *extent, uint64_t from, uint64_t to)
@@ -80,7 +98,7 @@ static int collect_extent(struct fs *fs, struct batch *batch, const struct exten
 			return data_unclean(fs, batch->ino, extent->block, "extents overlap");
 		extent_record(&extent->item, from, place);
 		uint64_t next = place->block + place->blocks;
-		narrow(place, from, to);
+		batch->kept[batch->place_count] = narrow(place, from, to);
 		from = next;
 		batch->place_count++;
 	}
@@ -171,7 +189,7 @@ static int read_places(struct fs *fs, struct batch *batch)
 	}
 	int r = store_read_records(fs, batch->places, batch->bufs, batch->place_count, &lost);
 	if (r == -EIO)
-		path_tell_lost(fs, &batch->places[lost]);
+		tell_lost(fs, batch, lost);
 	for (unsigned i = 0; r == 0 && i < batch->place_count; i++)
 		if (!fits_whole(batch, &batch->places[i]))
 			copy_out(batch, batch->places[i].block, batch->places[i].blocks, batch->bufs[i]);
