@@ -154,7 +154,7 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 enum fs_write_kind {
 	FS_WRITE,
 	FS_WRITE_KILL_SUIDGID,
-	FS_WRITE_BACK,                   /* pages that the kernel wrote to its cache before: times stay as they are, since it sends those itself */
+	FS_WRITE_KEEP_TIMES,             /* whoever writes sends the times itself, as the kernel does */
 };
 ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
 	bool *ret_killed);

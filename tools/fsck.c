@@ -310,7 +310,7 @@ int fsck_open(struct fsck *fsck, bool repair, uint64_t generation, struct fs **r
 		.read_only = !repair, .no_replay = !repair, .salvage = !repair && !generation, .repair = repair && !generation,
 		.root_generation = generation, .threads = FS_INLINE, .engine = SEAL_ENGINE_AUTO, .events = { .ctx = fsck, .report = fsck_event },
 	};
-	struct probe *probe;
+	struct probe *probe = NULL;
 
 	int r = fsck_unlock(fsck, repair, &probe, fail);
 	return r < 0 ? r : fs_open(probe, fsck_secret(fsck), !fsck->encrypted, &options, ret_fs, fail);

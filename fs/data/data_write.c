@@ -192,7 +192,7 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
 	bool *ret_killed)
 {
-	struct write write = { .kill_suidgid = kind == FS_WRITE_KILL_SUIDGID, .keep_times = kind == FS_WRITE_BACK };
+	struct write write = { .kill_suidgid = kind == FS_WRITE_KILL_SUIDGID, .keep_times = kind == FS_WRITE_KEEP_TIMES };
 	op_by_user(fs);
 	/* What is kept is little more than what counts as dirty. */
 	if (bytes >= buf->bytes / 8 * 7 && bytes > UNIT_BYTES && offset_bytes % BLOCK_BYTES == 0)

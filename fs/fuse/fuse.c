@@ -38,13 +38,14 @@ static_assert(FUSE_ROOT_ID == OBJECT_ROOT, "inode numbers are handed to the kern
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	(void)userdata;
+	struct fuse_server *server = userdata;
 	conn->want |= conn->capable & WANTED;
 	conn->want &= ~UNWANTED;
 	conn->max_write = FUSE_WRITE_BYTES_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
 	conn->time_gran = 1;
+	server->kernel_times = conn->want & FUSE_CAP_WRITEBACK_CACHE;
 }
 
 static int add_option(char **options, const char *name, const char *value)

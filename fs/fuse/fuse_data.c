@@ -125,8 +125,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		return;
 	}
 	(void)buf;                       /* it has the head alone */
-	ssize_t n = fs_write_buffer(server->fs, ino, fuse_hook_payload(), size, (uint64_t)offset, fi->writepage ? FS_WRITE_BACK
-		: kill ? FS_WRITE_KILL_SUIDGID : FS_WRITE, &killed);
+	/* Also one that was handed through: two within a tick of its clock have one time for the kernel, which it sends once; ours would
+	 * stay if the clock ticked on the way here. */
+	enum fs_write_kind kind = kill ? FS_WRITE_KILL_SUIDGID : fi->writepage || server->kernel_times ? FS_WRITE_KEEP_TIMES : FS_WRITE;
+	ssize_t n = fs_write_buffer(server->fs, ino, fuse_hook_payload(), size, (uint64_t)offset, kind, &killed);
 	/* The kernel sends an fsync after a write of its cache, but none after one that it handed through. */
 	if (n >= 0 && !fi->writepage && (fi->flags & O_DSYNC)) {
 		r = fs_fsync(server->fs, ino, !(fi->flags & O_SYNC & ~O_DSYNC));

@@ -28,6 +28,7 @@ struct fuse_server {
 	int answer_fd;
 	bool unmounting;
 	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
+	bool kernel_times;               /* of a write the kernel keeps the times, with its cache, and sends them */
 	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
 };
 

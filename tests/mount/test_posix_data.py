@@ -3,6 +3,7 @@ import fcntl
 import mmap
 import random
 import threading
+import time
 
 from posix_lib import *
 
@@ -57,6 +58,36 @@ def truncate(m):
             expect_as(1000, None, act, m + "s", groups=[USER])
             lib.check_equal(mode_of(m + "s"), after, f"{mode:o} after {act.__code__.co_consts} {act.__code__.co_names}")
         os.unlink(m + "s")
+
+
+
+CLOCK_REALTIME_COARSE = 5        # linux/time.h
+
+
+def wait_for_late_in_tick():
+    """The kernel takes a file's times from a clock that ticks every few ms: returns shortly before it does so again."""
+    tick = time.clock_getres(CLOCK_REALTIME_COARSE)
+    now = time.clock_gettime(CLOCK_REALTIME_COARSE)
+    while time.clock_gettime(CLOCK_REALTIME_COARSE) == now:
+        pass
+    end = time.monotonic() + tick - random.uniform(0, 300e-6)
+    while time.monotonic() < end:
+        pass
+
+
+def times_of_direct_writes(m):
+    # Two writes within a tick have one time, and it is the kernel's, whatever time it is when the second one is served.
+    buf = mmap.mmap(-1, 4096)
+
+    def write(name):
+        fd = os.open(m + name, os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+        os.pwritev(fd, [buf], 0)
+        os.close(fd)                     # the kernel sends the file's times
+    for i in range(400):
+        write(f"direct{i}")
+        wait_for_late_in_tick()
+        write(f"direct{i}")
+        write(f"direct{i}")
 
 
 def data(m):
@@ -220,4 +251,4 @@ def concurrent(m):
 
 
 if __name__ == "__main__":
-    run_tests(truncate, data, locks, concurrent)
+    run_tests(truncate, times_of_direct_writes, data, locks, concurrent)
