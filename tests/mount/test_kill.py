@@ -1,4 +1,6 @@
 """A daemon that is killed at any moment: what was synced is there at the next mount, whole, and SQLite finds its rows."""
+import contextlib
+import mmap
 import sqlite3
 import threading
 
@@ -71,5 +73,36 @@ def killed(scene):
     scene.umount()
 
 
+def times_of_synced_writes(scene):
+    """A write with O_SYNC takes the file's times along, also one with O_DIRECT, whose times the kernel keeps; a plain one need not."""
+    members = scene.images(3, 96 << 20)
+    scene.mkfs(members)
+    scene.mount(members, "-o", "commit=3600")
+    names = {"direct": os.O_DIRECT | os.O_SYNC, "cached": os.O_SYNC, "plain": os.O_DIRECT}
+    buf, files, times = mmap.mmap(-1, 4096), {}, {}
+    for name in names:
+        files[name] = os.open(scene.path("mnt/" + name), os.O_CREAT | os.O_RDWR)
+        os.pwritev(files[name], [buf], 0)
+        os.fsync(files[name])
+        os.close(files[name])
+    time.sleep(0.05)                     # the kernel's clock ticks
+    for name, flags in names.items():
+        files[name] = os.open(scene.path("mnt/" + name), os.O_RDWR | flags)
+        os.pwritev(files[name], [buf], 0)
+        times[name] = os.fstat(files[name]).st_mtime_ns
+    os.kill(scene.daemons()[0], signal.SIGKILL)
+    scene.wait_no_daemon()
+    for fd in files.values():
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    run("umount", "-l", scene.path("mnt"))
+    scene.mounts.remove(scene.path("mnt"))
+    scene.mount(members)
+    after = {name: os.stat(scene.path("mnt/" + name)).st_mtime_ns for name in names}
+    check_equal((after["direct"], after["cached"]), (times["direct"], times["cached"]), "times that were synced")
+    check(after["plain"] < times["plain"], "the kill came before the kernel sent what was not synced")
+    scene.umount()
+
+
 if __name__ == "__main__":
-    main(killed)
+    main(killed, times_of_synced_writes)
