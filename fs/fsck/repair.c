@@ -100,9 +100,11 @@ static int repair_parity(struct check *c, uint32_t band, uint64_t row)
 		if (r == 0)
 			r = mend_pinned(fs, b, row);
 	}
-	if (r < 0 && r != -EIO && r != -EAGAIN)
+	if (r < 0 && r != -EIO && r != -EAGAIN && r != -ENOENT)
 		return r;
-	if (check_row_parity(fs, b, row))
+	if (r == -ENOENT)
+		repair_say(c, "Nothing is left in band %u, row %llu, whose parity was wrong.", band, (unsigned long long)row);
+	else if (check_row_parity(fs, b, row))
 		repair_say(c, "Parity of band %u, row %llu was written anew.", band, (unsigned long long)row);
 	else
 		check_note(c, CHECK_INFO, "Parity of band %u, row %llu stays as it is: not all data of that row can be read.", band,

@@ -190,24 +190,43 @@ int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned c
 	return r;
 }
 
-/* What lives in the row, verified and healed. While mounting there are no trees yet to go by. */
+/* Lock held. */
+static bool is_pending(const struct fs *fs, const struct band *band, uint64_t row)
+{
+	for (size_t i = 0; i < fs->pending_run_count; i++) {
+		const struct rows *rows = &fs->pending_runs[i].rows;
+		if (&fs->config->bands[rows->band] == band && row >= rows->row && row < rows->row + rows->count)
+			return true;
+	}
+	return false;
+}
+
+/* What lives in the row, verified and healed: -ENOENT if nothing does.  While mounting there are no trees yet to go by; to what the
+ * last commit wrote of the system tree the next one's row items lead. */
 static int row_list(struct fs *fs, const struct band *band, uint64_t row, struct live_list *list)
 {
 	unsigned bad;
 	struct op op;
 	int r = op_begin(fs, &op, OP_READ, 0);
-	do
-		r = fs->file.root && fs->system.root ? rowlive_collect(fs, band, row, 1, list) : -ENOENT;
-	while (op_retry(&op, &r));
+	do {
+		if (!fs->file.root || !fs->system.root)
+			r = -ENOENT;
+		else if (is_pending(fs, band, row))
+			r = -EAGAIN;
+		else
+			r = rowlive_collect(fs, band, row, 1, list);
+	} while (op_retry(&op, &r));
 	op_end(&op);
-	return r < 0 ? r : rowlive_verify(fs, list, &bad);
+	if (r < 0)
+		return r;
+	return list->count > 0 ? rowlive_verify(fs, list, &bad) : -ENOENT;
 }
 
 int mend_row(struct fs *fs, const struct band *band, uint64_t row)
 {
 	struct live_list list = { 0 };
 	int r = row_list(fs, band, row, &list);
-	if (r == 0 && list.count > 0)
+	if (r == 0)
 		r = mend_parity(fs, band, row, &list);
 	free(list.items);
 	return r;
@@ -231,7 +250,7 @@ static int mend_unit(struct fs *fs, const struct bad_unit *unit)
 		return r;
 	store_pin_now(fs, &pin);
 	r = row_list(fs, band, unit->row, &list);
-	if (r == 0 && list.count > 0)
+	if (r == 0)
 		r = mend_column(fs, band, unit->row, unit->column, &list);
 	store_unpin(fs, &pin);
 	free(list.items);

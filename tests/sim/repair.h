@@ -13,6 +13,7 @@ extern unsigned repair_failed;           /* checks */
 extern bool repair_verbose;
 extern unsigned repair_named_damaged;    /* notes that the damaged file has data that cannot be read */
 extern unsigned repair_named_parity;     /* notes that parity was written anew … */
+extern unsigned repair_named_gone;       /* … that its row holds nothing any more … */
 extern unsigned repair_named_left;       /* … that it stays wrong */
 
 extern void (*repair_on_note)(enum check_note kind, const char *text);  /* sees all notes; may be NULL */

@@ -8,7 +8,7 @@
 
 #define MESSAGES_MAX 60u
 
-unsigned repair_failed, repair_named_damaged, repair_named_parity, repair_named_left;
+unsigned repair_failed, repair_named_damaged, repair_named_parity, repair_named_gone, repair_named_left;
 bool repair_verbose;
 
 void (*repair_on_note)(enum check_note kind, const char *text);
@@ -34,6 +34,7 @@ static void note(void *ctx, enum check_note kind, const char *text)
 	if (repair_on_note)
 		repair_on_note(kind, text);
 	repair_named_parity += kind == CHECK_FIXED && strstr(text, "was written anew");
+	repair_named_gone += kind == CHECK_FIXED && !strncmp(text, "Nothing is left in band", 23);
 	repair_named_left += kind == CHECK_INFO && strstr(text, "stays as it is: not all data of that row can be read.");
 	repair_named_damaged += kind == CHECK_LOST && strstr(text, "\"/d/f\"") && strstr(text, "cannot be read");
 	if (repair_verbose)

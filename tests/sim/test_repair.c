@@ -4,7 +4,7 @@
  *
  *  1. Each kind of damage that every tag agrees with (damage.h).
  *  2. Nodes that cannot be read from any member, at every level of both trees, and pending records: repaired, and read as far as
- *     they can be with `salvage`.
+ *     they can be with `salvage`.  Parity of rows that no row item leads to yet.
  *  3. A power cut at every write and flush of a repair; then it is repaired again, with all members and without each single one, and
  *     cut once more at every write of that (repair_cut.c).
  *  4. Going back to each older root, with a cut at every write and flush too (repair_revert.c). */
@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #define DISK_BYTES (8u << 20)
+#define LEAVES_FILES 300u
 
 static const char *only_case;
 
@@ -151,6 +152,63 @@ out:
 	simfs_free(sim);
 }
 
+/* Flips a bit of parity of each row that the last commit has listed as pending, so that no row item leads to it. Returns their number. */
+static unsigned damage_pending_parity(struct simfs *sim)
+{
+	const struct fs *fs = sim->fs;
+	unsigned rows = 0;
+	for (size_t i = 0; i < fs->pending_run_count; i++) {
+		const struct rows *run = &fs->pending_runs[i].rows;
+		const struct band *b = &fs->config->bands[run->band];
+		for (uint64_t row = run->row; row < run->row + run->count; row++, rows++) {
+			const struct column *c = &b->columns[band_parity_column(b, row)];
+			simdisk_flip(sim->world->disks[c->member], column_row_offset_bytes(&fs->config->geometry, c, row) + 77, 1);
+		}
+	}
+	return rows;
+}
+
+/* The last commit replaces all leaves of a system tree that has several: the next one leaves most of them where they lie. */
+static bool make_leaves(struct simfs *sim)
+{
+	struct fs_attr attr;
+	static const uint8_t bytes[5000];
+	char name[32];
+	int r = simfs_open(sim);
+	for (unsigned i = 0; i < LEAVES_FILES && r == 0; i++) {
+		snprintf(name, sizeof name, "leaf %u", i);
+		r = fs_mknod(sim->fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr);
+		if (r == 0 && fs_write(sim->fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) != sizeof bytes)
+			r = -EIO;
+		if (r == 0)
+			r = fs_sync(sim->fs);
+	}
+	for (unsigned i = 0; i < LEAVES_FILES && r == 0; i += 2) {
+		snprintf(name, sizeof name, "leaf %u", i);
+		r = fs_unlink(sim->fs, OBJECT_ROOT, name);
+	}
+	return simfs_close(sim, false) == 0 && r == 0;
+}
+
+static void pending_parity(struct simfs *base, const char *name, bool leaves)
+{
+	struct simfs *sim = simfs_clone(base);
+	struct fs_check_result result = { 0 };
+	repair_named_parity = repair_named_gone = repair_named_left = 0;
+	if (CHECK(name, (!leaves || make_leaves(sim)) && simfs_open(sim) == 0)) {
+		unsigned rows = damage_pending_parity(sim);
+		simfs_close(sim, true);
+		CHECK(name, rows > 0);
+		CHECK(name, repair_open(sim, true, false) == 0 && repair_run(sim->fs, true, &result) == 0);
+		CHECK(name, result.found >= rows && result.left == 0 && repair_named_left == 0);
+		CHECK(name, leaves ? repair_named_parity > 0 : repair_named_gone == rows);
+		simfs_close(sim, false);
+		CHECK(name, repair_open(sim, false, false) == 0 && repair_run(sim->fs, false, &result) == 0 && result.found == 0);
+		check_others(sim->fs, name, OTHERS, 0);
+	}
+	simfs_free(sim);
+}
+
 /* What was synced to the intent log alone is there after the system tree was made anew. */
 static void with_log(struct simfs *base)
 {
@@ -211,6 +269,10 @@ int main(int argc, char **argv)
 	all_unreadable(base);
 	if (mine("data"))
 		unreadable_data(base);
+	if (mine("parity of pending rows"))
+		pending_parity(base, "parity of pending rows", false);
+	if (mine("parity of pending rows, leaves"))
+		pending_parity(base, "parity of pending rows, leaves", true);
 	if (mine("log and system tree"))
 		with_log(base);
 	if (mine("revert"))
