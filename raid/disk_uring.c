@@ -1,10 +1,11 @@
-/* A call of disk_run takes a ring from the pool, puts its ios on it, waits, and gives it back; no ring
- * is ever used by two threads at once.
+/* A thread that runs ios has a ring of its own: it puts them on it and waits.  So the kernel can leave completions to that thread
+ * (IORING_SETUP_DEFER_TASKRUN, 6.1): it is woken once for all that it waits for, and not for each of them.
  *
- * A ring is idle (in pool.idle), in use (in no list), or retired (in pool.retired): the time was
- * up with operations under way.  Those are orphans: their slots keep references on disk and buffer.  reap()
- * collects what has come back from retired rings, whenever a ring or disk_quiet is asked for;
- * a ring without orphans is idle again.  A retired ring is never submitted to.
+ * When the time is up with operations under way, the ring is closed and retired, and the thread takes a new one.  What was under way are
+ * orphans: their slots keep references on disk and buffer until the kernel has let go of the ring, which it does only when all of it
+ * has come back.  That nobody is told; but it then closes the files registered with the ring.  One of them is the end of a pipe for
+ * writing, which is open nowhere else: so the other end hangs up (io_uring_register(2), pipe(7)), for which is looked whenever ios are
+ * run or disk_quiet is asked.  (Of a ring that it cannot let go of for five minutes the kernel warns once in its log.)
  *
  * Vectors need not outlive the submission (IORING_FEAT_SUBMIT_STABLE), only the memory they point to.
  *
@@ -19,12 +20,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RING_ENTRIES 128u
-#define RINGS_MAX 64u
+#define RINGS_MAX 256u
 #define PIECE_BYTES (1u << 30)   /* of a single vector in one request, whose length is 32 bits */
 
 struct slot {
@@ -35,28 +40,29 @@ struct slot {
 };
 
 struct ring {
-	struct list entry;
-	struct io_uring uring;
+	struct list entry;           /* in retired */
+	struct io_uring uring;       /* closed in a retired one */
+	int pipe_fd;                 /* the end for reading */
 	struct slot slots[RING_ENTRIES];
 	unsigned free_slots[RING_ENTRIES];
 	unsigned free_count;         /* RING_ENTRIES: nothing under way */
 };
 
-static struct {
-	pthread_mutex_t lock;
-	struct list idle, retired;   /* protected by lock */
-	unsigned count;              /* protected by lock: rings in all states */
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .idle = { &pool.idle, &pool.idle }, .retired = { &pool.retired, &pool.retired } };
+static pthread_key_t own_ring;
+static atomic_uint ring_count;       /* retired ones too */
+static atomic_uint retired_count;
+static pthread_mutex_t retired_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list retired = { &retired, &retired };         /* protected by retired_lock */
 
 /* ---- Rings ---- */
 
-static int ring_init(struct io_uring *uring)
+static int queue_init(struct io_uring *uring)
 {
-	/* Rings move between threads: not SINGLE_ISSUER. COOP_TASKRUN (5.19) only spares interrupts. */
-	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN };
-	int r = io_uring_queue_init_params(RING_ENTRIES, uring, &params);
-	if (r == -EINVAL) {
-		params = (struct io_uring_params){ 0 };
+	static const unsigned best_first[] = { IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0 };
+	struct io_uring_params params;
+	int r = -EINVAL;
+	for (unsigned i = 0; r == -EINVAL && i < ARRAY_COUNT(best_first); i++) {
+		params = (struct io_uring_params){ .flags = best_first[i] };
 		r = io_uring_queue_init_params(RING_ENTRIES, uring, &params);
 	}
 	if (r < 0)
@@ -69,19 +75,59 @@ static int ring_init(struct io_uring *uring)
 	return 0;
 }
 
+/* The ring alone keeps the end for writing open. */
+static int register_pipe(struct io_uring *uring, int *ret_fd)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	int r = io_uring_register_files(uring, &ends[1], 1);
+	close(ends[1]);
+	if (r < 0)
+		close(ends[0]);
+	else
+		*ret_fd = ends[0];
+	return r;
+}
+
+static int ring_init(struct io_uring *uring, int *ret_pipe_fd)
+{
+	int r = queue_init(uring);
+	if (r < 0)
+		return r;
+	r = register_pipe(uring, ret_pipe_fd);
+	if (r < 0)
+		io_uring_queue_exit(uring);
+	return r;
+}
+
 static struct ring *ring_new(void)
 {
 	struct ring *ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return NULL;
-	if (ring_init(&ring->uring) < 0) {
+	if (ring_init(&ring->uring, &ring->pipe_fd) < 0) {
 		free(ring);
 		return NULL;
 	}
-	list_init(&ring->entry);
 	for (unsigned i = 0; i < RING_ENTRIES; i++)
 		ring->free_slots[ring->free_count++] = i;
 	return ring;
+}
+
+static void ring_free(struct ring *ring)
+{
+	close(ring->pipe_fd);
+	free(ring);
+	atomic_fetch_sub(&ring_count, 1);
+}
+
+/* Of a thread that ends. */
+static void end_own_ring(void *p)
+{
+	struct ring *ring = p;
+	io_uring_queue_exit(&ring->uring);
+	ring_free(ring);
 }
 
 static bool available;
@@ -89,10 +135,12 @@ static bool available;
 static void probe(void)
 {
 	struct io_uring uring;
-	if (ring_init(&uring) < 0)
+	int pipe_fd;
+	if (ring_init(&uring, &pipe_fd) < 0)
 		return;
+	close(pipe_fd);
 	io_uring_queue_exit(&uring);
-	available = true;
+	available = pthread_key_create(&own_ring, end_own_ring) == 0;
 }
 
 bool disk_uring_available(void)
@@ -102,57 +150,46 @@ bool disk_uring_available(void)
 	return available;
 }
 
-/* Collects what came back from retired rings.  Under pool.lock. */
-static void reap(void)
+static bool is_released(const struct ring *ring)
 {
-	for (struct list *e = pool.retired.next, *next; e != &pool.retired; e = next) {
-		next = e->next;
-		struct ring *ring = container_of(e, struct ring, entry);
-		struct io_uring_cqe *cqe;
-		while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
-			unsigned index = (unsigned)io_uring_cqe_get_data64(cqe);
-			io_uring_cqe_seen(&ring->uring, cqe);
-			struct slot *slot = &ring->slots[index];
-			disk_orphan_end(slot->orphan_disk, slot->orphan_hold);
-			memset(slot, 0, sizeof(*slot));
-			ring->free_slots[ring->free_count++] = index;
-		}
-		if (ring->free_count == RING_ENTRIES) {
-			list_remove(&ring->entry);
-			list_append(&pool.idle, &ring->entry);
-		}
-	}
+	struct pollfd end = { .fd = ring->pipe_fd };
+	return poll(&end, 1, 0) > 0 && end.revents & POLLHUP;
 }
 
 void disk_uring_reap(void)
 {
-	SCOPED_LOCK(&pool.lock);
-	reap();
+	if (atomic_load(&retired_count) == 0)
+		return;
+	SCOPED_LOCK(&retired_lock);
+	for (struct list *e = retired.next, *next; e != &retired; e = next) {
+		next = e->next;
+		struct ring *ring = container_of(e, struct ring, entry);
+		if (!is_released(ring))
+			continue;
+		for (unsigned i = 0; i < RING_ENTRIES; i++)
+			if (ring->slots[i].orphan_disk)
+				disk_orphan_end(ring->slots[i].orphan_disk, ring->slots[i].orphan_hold);
+		list_remove(&ring->entry);
+		atomic_fetch_sub(&retired_count, 1);
+		ring_free(ring);
+	}
 }
 
-/* NULL if all are in use or the kernel grants no more. */
+/* This thread's; NULL if there are too many or the kernel grants no more. */
 static struct ring *take_ring(void)
 {
-	SCOPED_LOCK(&pool.lock);
-	reap();
-	if (!list_empty(&pool.idle)) {
-		/* The one given back last: its memory is warm. */
-		struct ring *ring = container_of(pool.idle.prev, struct ring, entry);
-		list_remove(&ring->entry);
-		return ring;
-	}
-	if (pool.count >= RINGS_MAX)
-		return NULL;
-	struct ring *ring = ring_new();
+	struct ring *ring = pthread_getspecific(own_ring);
 	if (ring)
-		pool.count++;
-	return ring;
-}
-
-static void give_ring(struct ring *ring)
-{
-	SCOPED_LOCK(&pool.lock);
-	list_append(ring->free_count == RING_ENTRIES ? &pool.idle : &pool.retired, &ring->entry);
+		return ring;
+	if (atomic_fetch_add(&ring_count, 1) < RINGS_MAX)
+		ring = ring_new();
+	if (ring && pthread_setspecific(own_ring, ring) == 0)
+		return ring;
+	if (ring)
+		end_own_ring(ring);
+	else
+		atomic_fetch_sub(&ring_count, 1);
+	return NULL;
 }
 
 /* ---- One call ---- */
@@ -229,7 +266,7 @@ static unsigned collect(struct ring *ring)
 }
 
 /* Leaves what is under way behind as orphans, with `result` for the caller. */
-static void abandon(struct ring *ring, int result)
+static void retire(struct ring *ring, int result)
 {
 	for (unsigned i = 0; i < RING_ENTRIES; i++) {
 		struct slot *slot = &ring->slots[i];
@@ -241,6 +278,11 @@ static void abandon(struct ring *ring, int result)
 		slot->io->result = result;
 		slot->io = NULL;
 	}
+	pthread_setspecific(own_ring, NULL);
+	io_uring_queue_exit(&ring->uring);
+	SCOPED_LOCK(&retired_lock);
+	list_append(&retired, &ring->entry);
+	atomic_fetch_add(&retired_count, 1);
 }
 
 /* Waits for `want` completions or the deadline.  0, or -errno if the ring cannot be used any more. */
@@ -278,7 +320,7 @@ static void run_on(struct ring *ring, struct disk_io *ios, unsigned count, int64
 		int64_t left_ms = deadline_ms - disk_now_ms();
 		result = left_ms > 0 ? wait_ring(ring, next < count ? 1 : under_way, left_ms) : -ETIMEDOUT;
 	}
-	abandon(ring, result);
+	retire(ring, result);
 	for (; next < count; next++)
 		if (ios[next].result == -EINPROGRESS)
 			ios[next].result = result;
@@ -293,13 +335,12 @@ static void uring_run(struct disk_io *ios, unsigned count, int64_t timeout_ms)
 			return;
 		}
 	}
+	disk_uring_reap();
 	struct ring *ring = take_ring();
-	if (!ring) {
+	if (ring)
+		run_on(ring, ios, count, deadline_ms);
+	else
 		disk_threads_run(ios, count, timeout_ms);
-		return;
-	}
-	run_on(ring, ios, count, deadline_ms);
-	give_ring(ring);
 }
 
 static bool uring_quiet(struct disk *disk)
