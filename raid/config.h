@@ -1,6 +1,6 @@
 /* The configuration: one immutable version of members, bands, geometry, cipher and features.
  *
- * A pure codec.  Two slots on each member hold versions (version mod 2); a root names the one that
+ * Pure: no I/O, no clock.  Two slots on each member hold versions (version mod 2); a root names the one that
  * counts by version and hash.  A configuration's hash is XXH3-128 over its encoded bytes: it only
  * tells which copy is meant, the root that names it is what is authenticated (design R5). */
 #ifndef RAID_CONFIG_H
@@ -51,10 +51,14 @@ struct config {
 	struct column_job *jobs;
 };
 
+/* ---- The first cut (raid/config_bands.c) ---- */
+
 /* Cuts the members' granules in bands, each as wide as can be, column order rotated by band so that
  * parity is spread even where a band is shorter than a parity run.  Only voters get columns.  Fills bands,
  * columns, next_band_id; band ids start at 1, so that address 0 names no block.  -ENOMEM, -E2BIG. */
 int config_make_bands(struct config *config);
+
+/* ---- As bytes (raid/config.c; what counts as one: raid/config_check.c) ---- */
 
 /* Encodes to a newly allocated buffer (a multiple of BLOCK_BYTES, zero-padded). -ENOMEM, -E2BIG if
  * it does not fit the geometry's slot.  A configuration that config_decode would refuse is a
@@ -67,6 +71,8 @@ int config_decode(const void *bytes, size_t length_bytes, struct config **ret_co
 /* Of the encoding at the start of `bytes`, which may be longer, as above. */
 void config_hash(const void *bytes, size_t length_bytes, uint8_t ret_hash[CONFIG_HASH_BYTES]);
 void config_free(struct config *config);
+
+/* ---- What is asked of one (raid/config_lookup.c) ---- */
 
 /* The band of that id, or NULL. */
 const struct band *config_band(const struct config *config, uint32_t id);
