@@ -90,6 +90,13 @@ static inline bool member_takes_writes(const struct member *member)
 	return state == MEMBER_IN_SYNC || state == MEMBER_FILLING;
 }
 
+/* ---- array.c ---- */
+
+/* An empty array with options taken over; no members.  NULL: no memory. */
+struct array *array_new(const struct array_options *options);
+/* The member as people know it: its path, or its index and UUID. */
+void member_describe(const struct uuid *uuid, unsigned index, const char *path, char *text, size_t text_bytes);
+
 /* ---- array_step.c ---- */
 
 /* The second home of a column of the band, while there is one (a job, or a step whose root does not count yet): rows are written to
@@ -108,13 +115,6 @@ void step_counts(struct array *array, const struct root_header *root);
 
 /* Writes the configuration to its slot on the disk. */
 int prepare_write_config(struct disk *disk, const struct config *config);
-
-/* ---- array_open.c ---- */
-
-/* An empty array with options taken over; no members.  NULL: no memory. */
-struct array *array_new(const struct array_options *options);
-/* The member as people know it: its path, or its index and UUID. */
-void member_describe(const struct uuid *uuid, unsigned index, const char *path, char *text, size_t text_bytes);
 
 /* ---- scan.c ---- */
 
