@@ -5,6 +5,7 @@
 #include "fs/core.h"
 #include "fs/space/rowwalk.h"
 #include "fs/upkeep/reshape.h"
+#include "raid/array_step.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * counts (array_open), reads units and rebuilds missing ones from parity, writes whole rows with
  * their parity, writes promises and roots in the order that the design's R2 and §5 ask for, and drops
  * a member that fails.  It knows nothing of keys or files: whether a label, root or promise is
- * genuine is asked through `struct array_auth`.
+ * genuine is asked through `struct array_auth`.  How its configuration changes is in raid/array_step.h.
  *
  * A member is in one of the states of enum member_state.  IN_SYNC → OUT when a write, flush or its
  * timeout fails (array drops it at once; `gap` opens from the last generation flushed on it);
@@ -237,42 +237,6 @@ int array_gap_close(struct array *array, unsigned member);
 void array_doubt_rows(struct array *array, uint64_t generation);
 void array_count_healed(struct array *array, unsigned member);
 void array_count_caught_up(struct array *array, unsigned member, uint64_t bytes);
-
-/* ---- Steps of the configuration (raid/array_step.c; doc/membership.md, S1 to S6) ----
- *
- * From array_config's version to the next (config_next): array_step_write, array_step_take, and a commit whose root counts.  One at a time. */
-
-/* Writes the next version to its slot of every member that takes writes, durably.  A member on which that fails is dropped, and the step
- * is not to be taken: -EAGAIN; -EBUSY: the step before does not count yet; -EIO (read-only now), -EROFS, -E2BIG, -ENOMEM. */
-int array_step_write(struct array *array, const struct config *next);
-/* From now on it is in force: rows go to the homes of both versions until a root that names it counts.  Between two transactions.  Takes
- * `next` over; `added` (or NULL) is the disk of the member that it adds, which array_prepare_spare made.  -ENOMEM: nothing was done. */
-int array_step_take(struct array *array, struct config *next, struct disk *added);
-/* Does a root that names the configuration in force count? */
-bool array_step_counts(const struct array *array);
-/* After a step that removed a member, and whose root counts: that one's label is wiped, if it was at work, and its disk is let go. */
-void array_let_go(struct array *array);
-/* Makes a disk (opened as the members were) a member that `next` adds as a spare, `index`; everything on it is lost.  After
- * array_take_term.  0, what array_check_new returns, or -EIO, with `fail`. */
-int array_prepare_spare(struct array *array, struct disk *disk, bool force, const struct config *next, unsigned index, struct fail *fail);
-/* Is the disk free to be taken?  -EBUSY: it is a member's, -EINVAL: it is too small, -EEXIST: it has a label of an array, and `force` is
- * not given; with `fail`. */
-int array_check_new(struct array *array, struct disk *disk, bool force, struct fail *fail);
-
-/* The column jobs of the configuration in force, which run together. */
-#define JOB_ALL UINT64_MAX
-struct array_job {
-	uint32_t sources, targets;       /* bit by member */
-	address position;                /* live rows below it are on their targets; JOB_ALL: all are */
-	unsigned epoch;                  /* another one: what was known of the job is void, and rows from before count as not copied */
-};
-bool array_job(struct array *array, struct array_job *ret_job);
-/* Writes rows [row, row + row_count) of the band's job to its target: 0, -ENOENT (no job of that band), -EIO (the target is dropped). */
-int array_job_write(struct array *array, uint32_t band, uint64_t row, unsigned row_count, struct iobuf *buf);
-/* Moves the position on, after a flush of the targets: -ENOENT if it is another epoch by now. */
-int array_job_advance(struct array *array, unsigned epoch, address position);
-/* Begins them anew: position 0, another epoch. */
-void array_job_restart(struct array *array);
 
 /* ---- Checking (raid/array_check.c) ---- */
 

@@ -5,6 +5,7 @@
  * configuration and the promise of this mount are written, and all is flushed; then the label.  Until then it is nobody's, and
  * afterwards a mount leaves it out, until a root names the configuration that has it. */
 #include "raid/array_impl.h"
+#include "raid/array_step.h"
 #include "raid/format.h"
 
 #include <assert.h>

@@ -9,6 +9,8 @@
  *
  * Configurations stay until the array is closed: whoever looked one up may still read or write by it. What he reads is right, since the
  * old homes of a job keep what they have until another job takes their granules, a step later. */
+#include "raid/array_step.h"
+
 #include "raid/array_impl.h"
 #include "raid/format.h"
 

@@ -10,6 +10,7 @@
  * generation (R1).  A member that fails is dropped before the call returns, so the flush and the root
  * that would make the rows live name it out, and its gap covers them. */
 #include "raid/array_impl.h"
+#include "raid/array_step.h"
 #include "raid/parity.h"
 
 #include <assert.h>

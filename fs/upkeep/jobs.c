@@ -24,6 +24,7 @@
 #include "fs/space/rowwalk.h"
 #include "fs/tree/store.h"
 #include "fs/upkeep/mend.h"
+#include "raid/array_step.h"
 
 #include <errno.h>
 #include <stdlib.h>

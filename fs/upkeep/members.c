@@ -10,6 +10,7 @@
 #include "fs/core.h"
 #include "fs/threads.h"
 #include "fs/upkeep/reshape.h"
+#include "raid/array_step.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 #define FS_RESHAPE_H
 
 #include "fs/core.h"
+#include "raid/array_step.h"
 
 /* One step: `next` (taken over) is in force when a root that names it is durable; `added` (also taken over) is the disk of the member
  * that it adds.  0, or -errno: -EBUSY and -EAGAIN (a member failed, and is out now) if nothing was changed, and it may be tried again.

@@ -6,6 +6,7 @@
  * nothing.  No step that a root told is made again, and in the end everything is whole without any one member: nothing was passed over. */
 #include "fs/core.h"
 #include "fs/upkeep/members.h"
+#include "raid/array_step.h"
 #include "tests/sim/replace_state.h"
 #include "tests/unit/check.h"
 

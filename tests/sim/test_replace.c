@@ -7,6 +7,7 @@
 #include "fs/core.h"
 #include "fs/fsck/check.h"
 #include "fs/upkeep/members.h"
+#include "raid/array_step.h"
 #include "tests/sim/replace_state.h"
 #include "tests/unit/check.h"
 
