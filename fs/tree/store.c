@@ -25,7 +25,7 @@ struct record_ad store_pending_ad(uint64_t generation)
 
 void store_pin(struct fs *fs, struct store_pin *ret_pin)
 {
-	ret_pin->generation = fs->open->generation;
+	ret_pin->generation = (fs->committing ? fs->committing : fs->open)->generation;
 	list_append(&fs->pins, &ret_pin->link);
 }
 

@@ -1,8 +1,9 @@
 /* The one joint of raid/ and crypto/: read a record, open it, else rebuild it from parity, open that, and heal.
  *
  * Nothing is believed that did not verify under the tag in its parent (rule R4).  Pins keep a row from being reused while
- * somebody reads it without the lock: store_pin notes the open generation; what a later commit frees, or what that one frees, is not
- * given to the allocator before store_unpin. */
+ * somebody reads it without the lock: store_pin notes the generation that is being committed, or else the open one; what that one
+ * frees, or a later one, is not given to the allocator before store_unpin.  (Nothing in the file tree leads to what the commit under way
+ * frees, but row items do until it has trimmed them.) */
 #ifndef FS_STORE_H
 #define FS_STORE_H
 

@@ -4,7 +4,10 @@
  *
  * When the file's row has been read, and before the reader goes on, users unlink the file, sync, and write until there is no room: none of
  * that may come to lie in the row.  When the reader is done, the row is used as any other, and everything is right, also without any one
- * disk. */
+ * disk.
+ *
+ * Row items lead to the row until the commit that frees it comes to them: so the same once more with the file unlinked and that commit
+ * begun before the reader looks for rows, and durable before it goes on. */
 #include "fs/core.h"
 #include "fs/space/relocate.h"
 #include "fs/upkeep/members.h"
@@ -16,8 +19,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define DISKS 4u
 #define OLD 1u                   /* the member that was away, is replaced, or is damaged */
@@ -34,6 +39,8 @@ struct trap {
 	struct simfs *sim;
 	address row;                     /* of the file that is to die */
 	bool armed, sprung, used_again;
+	struct txn *held;                /* a commit that has begun and is held; NULL: none is */
+	pthread_t committer;
 	bool piece_there[PIECES_MAX];
 	unsigned pieces;
 };
@@ -122,6 +129,53 @@ static bool touches_row(const struct trap *t, const struct simdisk *disk, uint64
 	return false;
 }
 
+/* The allocator comes by the row next. */
+static void move_cursor(struct trap *t)
+{
+	struct fs *fs = t->sim->fs;
+	const struct band *b = config_band(fs->config, address_band(t->row));
+	SCOPED_LOCK(&fs->lock);
+	fs->alloc.cursor_band = (uint32_t)(b - fs->config->bands);
+	fs->alloc.cursor_row = band_row_of(b, t->row);
+}
+
+static void *commit(void *ctx)
+{
+	struct trap *t = ctx;
+	CHECK(fs_sync(t->sim->fs) == 0);
+	return NULL;
+}
+
+/* The file is unlinked, and the commit of that begins, and does not come to the row items before it is let go. */
+static void hold_commit(struct trap *t)
+{
+	struct fs *fs = t->sim->fs;
+	bool begun = false;
+	unlink_piece(t, 0);
+	pthread_mutex_lock(&fs->lock);
+	t->held = fs->open;
+	t->held->placing++;      /* a commit waits for placements of its own */
+	pthread_mutex_unlock(&fs->lock);
+	REQUIRE(pthread_create(&t->committer, NULL, commit, t) == 0);
+	while (!begun) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		pthread_mutex_lock(&fs->lock);
+		begun = fs->committing == t->held;
+		pthread_mutex_unlock(&fs->lock);
+	}
+}
+
+static void let_commit_go(struct trap *t)
+{
+	struct fs *fs = t->sim->fs;
+	pthread_mutex_lock(&fs->lock);
+	t->held->placing--;
+	pthread_cond_broadcast(&fs->progress);
+	pthread_mutex_unlock(&fs->lock);
+	REQUIRE(pthread_join(t->committer, NULL) == 0);
+	t->held = NULL;
+}
+
 static void spring(void *ctx, struct simdisk *disk, uint64_t offset_bytes, uint64_t bytes)
 {
 	struct trap *t = ctx;
@@ -129,8 +183,13 @@ static void spring(void *ctx, struct simdisk *disk, uint64_t offset_bytes, uint6
 		return;
 	t->armed = false;
 	t->sprung = true;
-	unlink_piece(t, 0);
-	CHECK(fs_sync(t->sim->fs) == 0);
+	if (t->held)
+		let_commit_go(t);
+	else {
+		unlink_piece(t, 0);
+		CHECK(fs_sync(t->sim->fs) == 0);
+	}
+	move_cursor(t);
 	write_round(t, 5);       /* not more: each commit takes rows, and gets none back meanwhile */
 }
 
@@ -194,7 +253,30 @@ static void begin(enum reader reader, struct simfs *sim, struct trap *t)
 		if (b->columns[c].member == OLD)
 			simdisk_flip(sim->world->disks[OLD],
 				column_row_offset_bytes(&config->geometry, &b->columns[c], band_row_of(b, t->row)) + 777, 0x11);
-	t->armed = true;
+}
+
+/* Has it made the commit that it needs, so that its next step goes through rows? */
+static bool looks_next(enum reader reader, struct simfs *sim)
+{
+	struct fs *fs = sim->fs;
+	struct member_status status;
+	struct array_job job;
+	array_member_status(fs_array(fs), OLD, &status);
+	if (reader == RETURNING)
+		return status.state == MEMBER_FILLING && fs->tree_generation > status.gap.to;
+	if (reader == SCRUB)
+		return fs->durable >= fs->scrub.after;
+	return array_job(fs_array(fs), &job) && fs->job.seen && fs->job.epoch == job.epoch && fs->tree_generation > fs->job.before;
+}
+
+static void work_until_it_looks(enum reader reader, struct simfs *sim)
+{
+	unsigned steps = 0;
+	while (!looks_next(reader, sim)) {
+		CHECK(fs_work(sim->fs) >= 0);
+		simfs_sleep(sim, 5 * SECOND_NS);
+		REQUIRE(++steps < 100);
+	}
 }
 
 static void work(enum reader reader, struct simfs *sim, const struct trap *t)
@@ -207,12 +289,17 @@ static void work(enum reader reader, struct simfs *sim, const struct trap *t)
 	}
 }
 
-static void row_dies(enum reader reader)
+static void row_dies(enum reader reader, bool committing)
 {
 	struct trap trap;
 	struct story story = start(reader, &trap);
 	struct simfs *sim = story.sim;
 	begin(reader, sim, &trap);
+	if (committing) {
+		work_until_it_looks(reader, sim);
+		hold_commit(&trap);
+	}
+	trap.armed = true;
 	work(reader, sim, &trap);
 	CHECK(trap.sprung);
 	CHECK(!trap.used_again);
@@ -230,13 +317,16 @@ static void row_dies(enum reader reader)
 		REQUIRE(simfs_remount(sim) == 0);
 		CHECK(pieces_are_there(&trap));
 	}
-	printf("%s: %u pieces written while the row was held, %u in all\n", reader_names[reader], meanwhile, trap.pieces);
+	printf("%s%s: %u pieces written while the row was held, %u in all\n", reader_names[reader], committing ? ", commit under way" : "",
+		meanwhile, trap.pieces);
 	simfs_free(sim);
 }
 
 int main(void)
 {
 	for (enum reader reader = 0; reader < READERS; reader++)
-		row_dies(reader);
+		row_dies(reader, false);
+	for (enum reader reader = 0; reader < RELOCATION; reader++)      /* which goes by the file tree */
+		row_dies(reader, true);
 	return CHECK_DONE();
 }
