@@ -42,9 +42,10 @@ static void check_rows(struct check *c, const struct band *b, const uint8_t *in_
 		int r = xor_of_row(c->fs, b, row, unit, sum);
 		if (r == -ENOMEM)
 			c->error = r;
-		else if (r < 0)
+		else if (r < 0) {
+			check_suspect(c, SUSPECT_UNREADABLE, b->id, row);
 			check_say(c, "Band %u, row %llu cannot be read as a whole.", b->id, (unsigned long long)row);
-		else if (!all_zero(sum->data)) {
+		} else if (!all_zero(sum->data)) {
 			check_suspect(c, SUSPECT_PARITY, b->id, row);
 			check_say(c, "Parity of band %u, row %llu is wrong.", b->id, (unsigned long long)row);
 		}

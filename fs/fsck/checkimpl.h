@@ -77,6 +77,7 @@ enum suspect_kind {
 	SUSPECT_UNROOTED,                /* a directory that does not lead up to the root */
 	SUSPECT_UNOWNED,                 /* a hidden object */
 	SUSPECT_PARITY,                  /* of a row: `ino` is its band's id */
+	SUSPECT_UNREADABLE,              /* the same: a unit of it cannot be read */
 };
 struct suspect { uint64_t ino, offset; uint8_t kind; };
 /* A child to be cut out of a tree: the pointer in the branch above that leads to it. */

@@ -84,11 +84,13 @@ static int mend_pinned(struct fs *fs, const struct band *b, uint64_t row)
 	return r;
 }
 
-/* What the commits before replaced in the row is free only after one more. */
-static int repair_parity(struct check *c, uint32_t band, uint64_t row)
+/* Parity that is wrong, or a unit that cannot be read.  What the commits before replaced in the row is free only after one more. */
+static int repair_row(struct check *c, const struct suspect *s)
 {
 	struct fs *fs = c->fs;
-	const struct band *b = config_band(fs->config, band);
+	const struct band *b = config_band(fs->config, (uint32_t)s->ino);
+	unsigned long long row = s->offset;
+	bool unreadable = s->kind == SUSPECT_UNREADABLE;
 	int r = commit_open(fs);
 	if (r == 0)
 		r = mend_pinned(fs, b, row);
@@ -103,12 +105,14 @@ static int repair_parity(struct check *c, uint32_t band, uint64_t row)
 	if (r < 0 && r != -EIO && r != -EAGAIN && r != -ENOENT)
 		return r;
 	if (r == -ENOENT)
-		repair_say(c, "Nothing is left in band %u, row %llu, whose parity was wrong.", band, (unsigned long long)row);
+		repair_say(c, "Nothing is left in band %u, row %llu, %s.", b->id, row, unreadable ? "which could not be read as a whole"
+			: "whose parity was wrong");
 	else if (check_row_parity(fs, b, row))
-		repair_say(c, "Parity of band %u, row %llu was written anew.", band, (unsigned long long)row);
+		repair_say(c, unreadable ? "What could not be read of band %u, row %llu was written anew."
+			: "Parity of band %u, row %llu was written anew.", b->id, row);
 	else
-		check_note(c, CHECK_INFO, "Parity of band %u, row %llu stays as it is: not all data of that row can be read.", band,
-			(unsigned long long)row);
+		check_note(c, CHECK_INFO, unreadable ? "Band %u, row %llu stays as it is: not all data of that row can be read."
+			: "Parity of band %u, row %llu stays as it is: not all data of that row can be read.", b->id, row);
 	return 0;
 }
 
@@ -121,7 +125,8 @@ static int repair_suspect(struct check *c, const struct suspect *s)
 	case SUSPECT_LINK: return repair_link(c, s->ino, s->offset);
 	case SUSPECT_UNROOTED: return repair_unrooted(c, s->ino);
 	case SUSPECT_XATTR: return repair_xattr(c, s->ino, s->offset);
-	case SUSPECT_PARITY: return repair_parity(c, (uint32_t)s->ino, s->offset);
+	case SUSPECT_PARITY: return repair_row(c, s);
+	case SUSPECT_UNREADABLE: return repair_row(c, s);
 	case SUSPECT_UNOWNED: return repair_unowned(c, s->ino);
 	}
 	return -EINVAL;
@@ -133,7 +138,7 @@ static bool stops(int r) { return r < 0 && r != -EIO && r != -EUCLEAN && r != -E
 int repair_round(struct check *c)
 {
 	/* An inode before the names that lead to it; names before objects, so that these are counted when their names are there. */
-	static const enum suspect_kind order[] = { SUSPECT_HEADLESS, SUSPECT_PARITY, SUSPECT_XATTR, SUSPECT_LINK, SUSPECT_ENTRY,
+	static const enum suspect_kind order[] = { SUSPECT_HEADLESS, SUSPECT_UNREADABLE, SUSPECT_PARITY, SUSPECT_XATTR, SUSPECT_LINK, SUSPECT_ENTRY,
 		SUSPECT_UNOWNED, SUSPECT_OBJECT, SUSPECT_UNROOTED };
 	int r = 0;
 	bool lost = c->fs->system_lost;

@@ -222,12 +222,25 @@ static int row_list(struct fs *fs, const struct band *band, uint64_t row, struct
 	return list->count > 0 ? rowlive_verify(fs, list, &bad) : -ENOENT;
 }
 
+/* The first column whose unit cannot be read: *ret_column, or that of parity if all can. */
+static int find_unreadable(struct fs *fs, const struct band *band, uint64_t row, unsigned *ret_column)
+{
+	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES);
+	struct row_image image = { band, row, units, -1 };
+	int r = units ? read_row(fs, &image) : -ENOMEM;
+	*ret_column = r == 0 && image.unreadable >= 0 ? (unsigned)image.unreadable : band_parity_column(band, row);
+	return r;
+}
+
 int mend_row(struct fs *fs, const struct band *band, uint64_t row)
 {
 	struct live_list list = { 0 };
+	unsigned column;
 	int r = row_list(fs, band, row, &list);
 	if (r == 0)
-		r = mend_parity(fs, band, row, &list);
+		r = find_unreadable(fs, band, row, &column);
+	if (r == 0)
+		r = mend_column(fs, band, row, column, &list);
 	free(list.items);
 	return r;
 }

@@ -4,7 +4,7 @@
  *
  *  1. Each kind of damage that every tag agrees with (damage.h).
  *  2. Nodes that cannot be read from any member, at every level of both trees, and pending records: repaired, and read as far as
- *     they can be with `salvage`.  Parity of rows that no row item leads to yet.
+ *     they can be with `salvage`.  Parity of rows that no row item leads to yet.  Sectors that cannot be read before they are written.
  *  3. A power cut at every write and flush of a repair; then it is repaired again, with all members and without each single one, and
  *     cut once more at every write of that (repair_cut.c).
  *  4. Going back to each older root, with a cut at every write and flush too (repair_revert.c). */
@@ -152,6 +152,33 @@ out:
 	simfs_free(sim);
 }
 
+/* A sector of the first unit of a file, or of its row's parity, that can be read again when it was written. */
+static void bad_sector(struct simfs *base, const char *name, bool parity)
+{
+	struct simfs *sim = simfs_clone(base);
+	struct fs_check_result result = { 0 };
+	address at = 0;
+	if (!CHECK(name, simfs_open(sim) == 0) || !CHECK(name, damage_extent(sim->fs, &at) == 0))
+		goto out;
+	const struct config *config = sim->fs->config;
+	const struct band *b = config_band(config, address_band(at));
+	uint64_t row = band_row_of(b, at);
+	const struct column *c = &b->columns[parity ? band_parity_column(b, row)
+		: band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)))];
+	uint64_t from = column_row_offset_bytes(&config->geometry, c, row) + 2 * BLOCK_BYTES;
+	simdisk_fault(sim->world->disks[c->member], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+		.from_bytes = from, .to_bytes = from + SIM_SECTOR_BYTES });
+	simfs_close(sim, true);
+	for (unsigned i = 0; i < 2 && CHECK(name, repair_open(sim, true, false) == 0); i++) {
+		CHECK(name, repair_run(sim->fs, true, &result) == 0);
+		CHECK(name, (result.found > 0) == (i == 0) && result.left == 0);
+		check_others(sim->fs, name, OTHERS, 0);
+		CHECK(name, simfs_close(sim, false) == 0);
+	}
+out:
+	simfs_free(sim);
+}
+
 /* Flips a bit of parity of each row that the last commit has listed as pending, so that no row item leads to it. Returns their number. */
 static unsigned damage_pending_parity(struct simfs *sim)
 {
@@ -269,6 +296,10 @@ int main(int argc, char **argv)
 	all_unreadable(base);
 	if (mine("data"))
 		unreadable_data(base);
+	if (mine("bad sector of data"))
+		bad_sector(base, "bad sector of data", false);
+	if (mine("bad sector of parity"))
+		bad_sector(base, "bad sector of parity", true);
 	if (mine("parity of pending rows"))
 		pending_parity(base, "parity of pending rows", false);
 	if (mine("parity of pending rows, leaves"))
