@@ -190,36 +190,29 @@ int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned c
 	return r;
 }
 
-/* Lock held. */
-static bool is_pending(const struct fs *fs, const struct band *band, uint64_t row)
+/* What lives in the row, by its row item.  Body: -ENOENT if nothing does.  Where the row is in use all the same, it is to be waited for:
+ * no row item leads to what the open transaction has placed early, or the last commit wrote of the system tree, before the next
+ * commit; and what the open transaction has replaced still counts as long. */
+static int collect_row(struct fs *fs, const struct band *band, uint64_t row, struct live_list *list)
 {
-	for (size_t i = 0; i < fs->pending_run_count; i++) {
-		const struct rows *rows = &fs->pending_runs[i].rows;
-		if (&fs->config->bands[rows->band] == band && row >= rows->row && row < rows->row + rows->count)
-			return true;
-	}
-	return false;
+	int live, r = rowlive_collect(fs, band, row, 1, list);
+	if (r < 0 || list->count > 0)
+		return r;
+	r = alloc_row_live(fs, (uint32_t)(config_band(fs->config, band->id) - fs->config->bands), row, &live);
+	return r < 0 ? r : live ? -EAGAIN : -ENOENT;
 }
 
-/* What lives in the row, verified and healed: -ENOENT if nothing does.  While mounting there are no trees yet to go by; to what the
- * last commit wrote of the system tree the next one's row items lead. */
+/* The same, verified and healed.  While mounting there are no trees yet to go by. */
 static int row_list(struct fs *fs, const struct band *band, uint64_t row, struct live_list *list)
 {
 	unsigned bad;
 	struct op op;
 	int r = op_begin(fs, &op, OP_READ, 0);
-	do {
-		if (!fs->file.root || !fs->system.root)
-			r = -ENOENT;
-		else if (is_pending(fs, band, row))
-			r = -EAGAIN;
-		else
-			r = rowlive_collect(fs, band, row, 1, list);
-	} while (op_retry(&op, &r));
+	do
+		r = fs->file.root && fs->system.root ? collect_row(fs, band, row, list) : -ENOENT;
+	while (op_retry(&op, &r));
 	op_end(&op);
-	if (r < 0)
-		return r;
-	return list->count > 0 ? rowlive_verify(fs, list, &bad) : -ENOENT;
+	return r < 0 ? r : rowlive_verify(fs, list, &bad);
 }
 
 /* The first column whose unit cannot be read: *ret_column, or that of parity if all can. */

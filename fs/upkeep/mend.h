@@ -13,8 +13,7 @@ int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const stru
  * row cannot be read: nothing was done. */
 int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list);
 /* Verifies everything that lives in the row, and then makes the unit that cannot be read, or else its parity, right, as above; -EAGAIN
- * also for a row of the system tree that the last commit wrote, to which only the next one's row items lead.  -ENOENT if nothing lives
- * in it. */
+ * also for a row to which only the next commit's row items lead.  -ENOENT if nothing lives in it. */
 int mend_row(struct fs *fs, const struct band *band, uint64_t row);
 /* Mends one of the units noted by array_note_damage.  1: there may be more to do now; 0: nothing at the moment; -errno.  No lock
  * held. */

@@ -2,8 +2,10 @@
  * that is healed, but the whole row is: its dead blocks and padding are what the other columns' blocks are rebuilt from.  Proved by
  * fs_check (which knows parity), and by reading everything without each other member in turn.
  *
- * A row may also hold what the open transaction has replaced, and a cut brings back: that too is whole again after it. */
+ * A row may also hold what the open transaction has replaced, and a cut brings back: that too is whole again after it.  Or what the open
+ * transaction has written early, to which no row item leads yet. */
 #include "fs/core.h"
+#include "fs/space/place.h"
 #include "fs/tree/record.h"
 #include "tests/lib/simfs.h"
 #include "tests/unit/check.h"
@@ -238,6 +240,27 @@ static void parity_waits(void)
 	simfs_free(sim);
 }
 
+/* A write of what the open transaction places early is lost on a member, and one file of the unit is read before the commit. */
+static void placed_early(void)
+{
+	uint8_t bytes[5 * BLOCK_BYTES];
+	make();
+	for (unsigned i = 0; i < FILES; i++) {
+		fill(i, bytes, size_of(i));
+		REQUIRE(fs_write(simfs_fs(sim), inos[i], bytes, size_of(i), 0, false, NULL) == (ssize_t)size_of(i));
+	}
+	REQUIRE(place_early(simfs_fs(sim), sizeof bytes * FILES) == 1);
+	spoil_unit(first_address(inos[0]));
+	CHECK_EQ(fs_read(simfs_fs(sim), inos[0], bytes, sizeof bytes, 0), size_of(0));
+	CHECK(sim->events[EVENT_HEALED] > 0);
+	mend();
+	REQUIRE(fs_sync(simfs_fs(sim)) == 0);
+	mend();
+	CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	read_without_each();
+	simfs_free(sim);
+}
+
 /* Two members cannot read their units of a row: there is nothing to mend it from.  Mending leaves it, and does not read on until one of
  * them is dropped for it. */
 static void unreadable_on_two(void)
@@ -309,5 +332,6 @@ int main(void)
 	unreadable_on_two();
 	replaced();
 	parity_waits();
+	placed_early();
 	return CHECK_DONE();
 }
