@@ -5,11 +5,13 @@
  *  1. What lives in the row verifies, or is healed.
  *  2. The unit is made from the others.  If everything that lives in the row verifies with it, it is written: only the blocks that
  *     differ, or all of a unit that cannot be read.
- *  3. If not, it is parity that is wrong, and is made of the data; but never from bytes that nothing vouches for.  A member that lies
- *     about what it wrote, or gives other bits at each read, would else have that made parity, and what only parity still has would be
- *     lost.  So each block of the row that any generation still has (alloc_block_used) must have verified as it lies there: where one
- *     belongs to what the open transaction has replaced, the row waits for the next commit.  What is dead has no tag: it must read the
- *     same twice. */
+ *  3. If not, it is parity that is wrong, and is made of the data.
+ *
+ * Neither is made from bytes that nothing vouches for.  A member that lies about what it wrote, or gives other bits at each read, would
+ * else have that made parity, and what only parity still has would be lost; and a block of the unit that is right would be overwritten by
+ * what the damaged one of another member makes of it.  So each block of the row that any generation still has (alloc_block_used) must
+ * have verified: where one belongs to what the open transaction has replaced, the row waits for the next commit.  What is dead has no
+ * tag: for parity it must read the same twice. */
 #include "fs/tree/store.h"
 #include "fs/upkeep/mend.h"
 #include "raid/parity.h"
@@ -180,6 +182,11 @@ int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned c
 	memcpy(unit_of(&image, column), there, UNIT_BYTES);
 	if (!right)
 		return make_parity(fs, &image, list);
+	if (image.unreadable < 0 && !memcmp(made, there, UNIT_BYTES))
+		return 0;
+	r = all_listed(fs, &image, list);
+	if (r <= 0)
+		return r < 0 ? r : -EAGAIN;
 	r = write_unit(fs, &image, column, made);
 	if (r == 0 && image.unreadable == (int)column) {
 		unsigned member = band->columns[column].member;

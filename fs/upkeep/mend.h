@@ -8,8 +8,8 @@
  * does not verify as it lies there (whoever reads it heals it); -EAGAIN when an older generation, or a pin, still has something in
  * the row: it can be made after the next commit.  No lock held, under the caller's pin. */
 int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const struct live_list *list);
-/* The unit of the column is made from the others, if it differs or cannot be read, and everything that lives in the row verifies with it;
- * else parity, as above.  `list` has all that lives in the row, each of which was healed as far as it can be.  -EIO when two units of the
+/* The unit of the column is made from the others, if it differs or cannot be read, and everything that lives in the row verifies with it
+ * (-EAGAIN as above); else parity, as above.  `list` has all that lives in the row, each of which was healed as far as it can be.  -EIO when two units of the
  * row cannot be read: nothing was done. */
 int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list);
 /* Verifies everything that lives in the row, and then makes the unit that cannot be read, or else its parity, right, as above; -EAGAIN

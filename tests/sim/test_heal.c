@@ -240,6 +240,54 @@ static void parity_waits(void)
 	simfs_free(sim);
 }
 
+/* One block of a unit is garbage, and of the unit beside it another one, in a file that the open transaction has replaced, as the block of
+ * the first unit at the same place: a unit that is made anew from the others now must not take that one along, which a cut brings back
+ * and which the other is to be rebuilt from. */
+static void unit_waits(void)
+{
+	uint8_t bytes[BLOCK_BYTES], garbage[BLOCK_BYTES];
+	uint64_t offset_bytes[2];
+	struct simdisk *disks[2];
+	memset(garbage, 0xa5, sizeof garbage);
+	memset(inos, 0, sizeof inos);
+	REQUIRE(simfs_make(&sim, DISKS, UINT64_C(16) << 20, CIPHER_XCHACHA20_POLY1305, 8) == 0);
+	/* Two units side by side, of files of a block each. */
+	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++) {
+		struct fs_attr attr;
+		char name[16];
+		name_of(i, name);
+		REQUIRE(fs_mknod(simfs_fs(sim), OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+		inos[i] = attr.ino;
+		fill(i, bytes, sizeof bytes);
+		REQUIRE(fs_write(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
+	}
+	REQUIRE(simfs_remount(sim) == 0);
+	const unsigned first = 0, replaced[2] = { 1, UNIT_BLOCKS + 1 };
+	address at[2] = { first_address(inos[replaced[0]]), first_address(inos[replaced[1]]) };
+	REQUIRE(at[0] % UNIT_BLOCKS == 1 && at[1] == at[0] + UNIT_BLOCKS);
+	disks[0] = unit_place(at[0], &offset_bytes[0]);
+	disks[1] = unit_place(at[1], &offset_bytes[1]);
+	memset(bytes, 'o', sizeof bytes);
+	for (unsigned k = 0; k < 2; k++)
+		REQUIRE(fs_write(simfs_fs(sim), inos[replaced[k]], bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
+	simdisk_poke(disks[0], offset_bytes[0], garbage, sizeof garbage);
+	simdisk_poke(disks[1], offset_bytes[1] + BLOCK_BYTES, garbage, sizeof garbage);
+	CHECK_EQ(fs_read(simfs_fs(sim), inos[first], bytes, sizeof bytes, 0), sizeof bytes);
+	CHECK(sim->events[EVENT_HEALED] > 0);
+	mend();
+	REQUIRE(simfs_crash(sim, SIMCUT_KEEP_ALL) == 0);
+	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++) {
+		uint8_t want[BLOCK_BYTES];
+		fill(i, want, sizeof want);
+		CHECK_EQ(fs_read(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0), sizeof bytes);
+		CHECK(!memcmp(bytes, want, sizeof want));
+	}
+	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+	mend();
+	CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+	simfs_free(sim);
+}
+
 /* A write of what the open transaction places early is lost on a member, and one file of the unit is read before the commit. */
 static void placed_early(void)
 {
@@ -332,6 +380,7 @@ int main(void)
 	unreadable_on_two();
 	replaced();
 	parity_waits();
+	unit_waits();
 	placed_early();
 	return CHECK_DONE();
 }
