@@ -43,6 +43,8 @@ struct array_job {
 bool array_job(struct array *array, struct array_job *ret_job);
 /* Writes rows [row, row + row_count) of the band's job to its target: 0, -ENOENT (no job of that band), -EIO (the target is dropped). */
 int array_job_write(struct array *array, uint32_t band, uint64_t row, unsigned row_count, struct iobuf *buf);
+/* Blocks [first, first + blocks) of the unit of one row, from the same place in `unit`. */
+int array_job_write_blocks(struct array *array, uint32_t band, uint64_t row, unsigned first, unsigned blocks, struct iobuf *unit);
 /* Moves the position on, after a flush of the targets: -ENOENT if it is another epoch by now. */
 int array_job_advance(struct array *array, unsigned epoch, address position);
 /* Begins them anew: position 0, another epoch. */

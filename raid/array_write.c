@@ -157,25 +157,42 @@ int array_write_run(struct array *array, uint32_t band, uint64_t row, unsigned r
 	return write_column(array, band, row, row_count, column, 0, (struct iovec){ buf->data, bytes }, buf);
 }
 
-int array_job_write(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, struct iobuf *buf)
+static int write_job(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, uint64_t skip_bytes, struct iovec iov,
+	struct iobuf *hold)
 {
 	const struct config *config = array->config;
 	const struct column_job *job = config_job(config, band_id);
-	struct iovec iov = { buf->data, (size_t)row_count * UNIT_BYTES };
-	struct disk_io io, like = { .op = DISK_WRITE, .length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = buf };
+	struct disk_io io, like = { .op = DISK_WRITE, .length_bytes = iov.iov_len, .iov = &iov, .iov_count = 1, .hold = hold };
 	uint8_t member;
 	unsigned count = 0;
 
 	if (!job)
 		return -ENOENT;
-	assert(row + row_count <= config_band(config, band_id)->rows && buf->bytes >= iov.iov_len);
+	assert(row + row_count <= config_band(config, band_id)->rows);
 	if (atomic_load(&array->read_only))
 		return -EROFS;
 	if (!add_write(array, &job->target, row, &like, &io, &member, &count))
 		return -EIO;
+	io.offset_bytes += skip_bytes;
 	disk_run(&io, 1, array->io_timeout_ms);
 	settle_writes(array, &io, &member, 1, "a write");
 	return io.result ? -EIO : 0;
+}
+
+int array_job_write(struct array *array, uint32_t band, uint64_t row, unsigned row_count, struct iobuf *buf)
+{
+	size_t bytes = (size_t)row_count * UNIT_BYTES;
+
+	assert(buf->bytes >= bytes);
+	return write_job(array, band, row, row_count, 0, (struct iovec){ buf->data, bytes }, buf);
+}
+
+int array_job_write_blocks(struct array *array, uint32_t band, uint64_t row, unsigned first, unsigned blocks, struct iobuf *unit)
+{
+	size_t skip_bytes = (size_t)first * BLOCK_BYTES;
+
+	assert(unit->bytes >= UNIT_BYTES && blocks > 0 && first + blocks <= UNIT_BLOCKS);
+	return write_job(array, band, row, 1, skip_bytes, (struct iovec){ unit->data + skip_bytes, (size_t)blocks * BLOCK_BYTES }, unit);
 }
 
 int array_flush(struct array *array, uint64_t generation)

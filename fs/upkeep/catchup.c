@@ -14,6 +14,7 @@
 #include "fs/space/rowwalk.h"
 #include "fs/upkeep/boundary.h"
 #include "fs/upkeep/catchup.h"
+#include "fs/upkeep/gather.h"
 #include "fs/upkeep/mend.h"
 #include "fs/upkeep/stall.h"
 
@@ -57,14 +58,27 @@ static bool others_in_sync(struct fs *fs, unsigned member)
 	return true;
 }
 
+static int write_blocks(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned column, unsigned blocks,
+	struct iobuf *unit)
+{
+	int r = 0;
+	for (unsigned first = 0, count; r == 0 && (count = gather_run(blocks, &first)) > 0; first += count) {
+		r = array_write_column(fs->array, b->id, row, column, first, count, unit);
+		if (r == 0)
+			array_count_caught_up(fs->array, t->member, count * BLOCK_BYTES);
+	}
+	return r;
+}
+
 /* Makes units of the rows anew from the other columns, where they differ: the member's, when it is filling.  One that is in
  * sync was read as it lies there, so every live record of the row verified or was healed; what else may be wrong of the row
- * is parity, on whatever member: the others may be no newer than this one.  A row in which another member has a bad sector
- * stays as it is, or the gap would never close: what lives in it verified, and is healed when it is read. */
+ * is parity, on whatever member: the others may be no newer than this one.  Of a row in which another member has a bad sector, or
+ * something is lost (which was told), what can be had is made, or the gap would never close. */
 static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
-	const struct live_list *list)
+	const struct live_list *list, bool lost)
 {
 	unsigned column = (unsigned)column_of(b, t->member);
+	struct gathered got;
 	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
 	int r = unit ? 0 : -ENOMEM;
 	for (uint64_t i = row; i < row + count && r == 0; i++) {
@@ -79,15 +93,11 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 			continue;
 		}
 		SCOPED_WRITE_LOCK(&fs->heal_lock);
-		r = array_rebuild_column(fs->array, b->id, i, column, unit);
-		if (r == -EIO && others_in_sync(fs, t->member)) {
-			r = 0;
-			continue;
-		}
+		r = gather_unit(fs, b, i, column, list, lost, unit, &got);
+		if (r == 0 && got.made != GATHERED_ALL && !lost && !others_in_sync(fs, t->member))
+			r = -EIO;
 		if (r == 0)
-			r = array_write_column(fs->array, b->id, i, column, 0, UNIT_BLOCKS, unit);
-		if (r == 0)
-			array_count_caught_up(fs->array, t->member, UNIT_BYTES);
+			r = write_blocks(fs, t, b, i, column, got.right, unit);
 	}
 	return r;
 }
@@ -119,7 +129,8 @@ static int repair_run(struct fs *fs, const struct target *t, const struct band *
 	return r < 0 ? r : right;
 }
 
-/* Verifies what lives in the rows, and only then makes units from them: parity of damaged data is worth nothing. */
+/* Verifies what lives in the rows, and only then makes units from them: parity of damaged data is worth nothing.  So a stretch in which
+ * something is lost is gone through row by row. */
 static int repair_rows(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count)
 {
 	struct live_list list = { 0 };
@@ -129,15 +140,15 @@ static int repair_rows(struct fs *fs, const struct target *t, const struct band 
 		r = done = repair_run(fs, t, b, row, count, &list);
 	if (r == 0)
 		r = rowlive_verify(fs, &list, &bad);
-	if (r == 0 && bad == 0)
-		r = make_units(fs, t, b, row, count, &list);
+	if (r == 0 && (bad == 0 || (count == 1 && t->filling)))
+		r = make_units(fs, t, b, row, count, &list, bad > 0);
 	free(list.items);
 	if (done > 0)
 		return 0;
 	if (r < 0 || bad == 0)
 		return r;
 	if (count == 1)
-		return 0;        /* reported by the store, with what it was */
+		return 0;        /* what is lost was told by the store */
 	for (unsigned i = 0; i < count && r == 0; i++)
 		r = repair_rows(fs, t, b, row + i, 1);
 	return r;

@@ -9,8 +9,8 @@
  *  2. Else all columns are read, everything that lives in the row must verify, and the XOR of all columns must be zero; if only the
  *     source's cannot be read, it is made from the others.
  *  3. If that fails, the row is healed first (mend.h), and copied as in 2.
- *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on the source, or else as the others
- *     make it: the target is then no worse than that.  What is lost was reported.
+ *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on the source, or else, block by block,
+ *     as the others make it (gather.h): the target is then no worse than that.  What is lost was reported.
  *
  * With a source that is out, gaps of members in sync (unverified) can be closed by nobody else: the parity of their rows needs the column
  * that is missing. Here it is made, of bytes of which all that lives verifies, and so the row is whole with the target.  A walk from the
@@ -23,6 +23,7 @@
 #include "fs/space/rowrun.h"
 #include "fs/space/rowwalk.h"
 #include "fs/tree/store.h"
+#include "fs/upkeep/gather.h"
 #include "fs/upkeep/mend.h"
 #include "raid/array_step.h"
 
@@ -114,16 +115,20 @@ static int copy_right(struct fs *fs, const struct band *b, uint64_t row, unsigne
 	return r < 0 ? r : right;
 }
 
-/* A row, as it lies on the source, or else as the others make it. */
-static int copy_raw(struct fs *fs, const struct band *b, uint64_t row, unsigned column)
+/* A row, as it lies on the source, or else what can be had of it. */
+static int copy_raw(struct fs *fs, const struct band *b, uint64_t row, unsigned column, const struct live_list *list)
 {
 	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	struct gathered got;
 	if (!unit)
 		return -ENOMEM;
 	SCOPED_READ_LOCK(&fs->heal_lock);
-	if (array_read_column(fs->array, b->id, row, column, unit) < 0 && array_rebuild_column(fs->array, b->id, row, column, unit) < 0)
-		return 0;
-	return array_job_write(fs->array, b->id, row, 1, unit);
+	if (array_read_column(fs->array, b->id, row, column, unit) == 0)
+		return array_job_write(fs->array, b->id, row, 1, unit);
+	int r = gather_unit(fs, b, row, column, list, true, unit, &got);
+	for (unsigned first = 0, count; r == 0 && (count = gather_run(got.made, &first)) > 0; first += count)
+		r = array_job_write_blocks(fs->array, b->id, row, first, count, unit);
+	return r;
 }
 
 static int copy_mended(const struct copying *c, const struct band *b, uint64_t row, int column, const struct live_list *list)
@@ -140,7 +145,7 @@ static int copy_mended(const struct copying *c, const struct band *b, uint64_t r
 	else if (r < 0 && r != -EIO)
 		return r;
 	r = copy_right(fs, b, row, 1, column, list);
-	return r == 0 && column >= 0 ? copy_raw(fs, b, row, (unsigned)column) : r;
+	return r == 0 && column >= 0 ? copy_raw(fs, b, row, (unsigned)column, list) : r;
 }
 
 static int copy_rows(void *ctx, const struct band *b, uint64_t row, unsigned count)

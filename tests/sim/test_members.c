@@ -97,6 +97,98 @@ static void bad_sector_meanwhile(void)
 	simfs_free(run.sim);
 }
 
+/* ---- One block of another member is damaged meanwhile ---- */
+
+#define SMALL_FILES 60u
+
+static void fill_small(unsigned i, uint8_t bytes[BLOCK_BYTES])
+{
+	for (size_t k = 0; k < BLOCK_BYTES; k++)
+		bytes[k] = (uint8_t)(i * 43 + k * 3 + k / 239);
+}
+
+/* Files of one block each, so that a unit has four of them. */
+static void make_small(struct fs *fs, uint64_t ret_inos[SMALL_FILES])
+{
+	uint8_t bytes[BLOCK_BYTES];
+	for (unsigned i = 0; i < SMALL_FILES; i++) {
+		struct fs_attr attr;
+		char name[16];
+		snprintf(name, sizeof name, "small%u", i);
+		fill_small(i, bytes);
+		REQUIRE(fs_mknod(fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+		REQUIRE(fs_write(fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
+		ret_inos[i] = attr.ino;
+	}
+	REQUIRE(fs_sync(fs) == 0);
+}
+
+static unsigned member_of(const struct config *config, address at)
+{
+	const struct band *b = config_band(config, address_band(at));
+	return b->columns[band_data_column(b, band_row_of(b, at), (unsigned)(address_unit(at) % band_data_units(b)))].member;
+}
+
+/* The first of four files that fill a unit of the missing member. */
+static unsigned find_unit(struct fs *fs, const uint64_t inos[SMALL_FILES], address *ret_at)
+{
+	for (unsigned i = 0; i + UNIT_BLOCKS <= SMALL_FILES; i++) {
+		address at = spoil_data_of(fs, inos[i], 0);
+		if (at % UNIT_BLOCKS == 0 && member_of(fs->config, at) == MISSING
+			&& spoil_data_of(fs, inos[i + UNIT_BLOCKS - 1], 0) == at + UNIT_BLOCKS - 1) {
+			*ret_at = at;
+			return i;
+		}
+	}
+	REQUIRE(false);
+	return 0;
+}
+
+/* The first block of another unit of that row: of parity, in a sector that cannot be read; or of data, with a flipped bit.  Returns the
+ * member that has neither. */
+static unsigned damage_beside(struct simfs *sim, address at, bool sector)
+{
+	const struct config *config = sim->fs->config;
+	const struct band *b = config_band(config, address_band(at));
+	uint64_t row = band_row_of(b, at);
+	unsigned index = (unsigned)(address_unit(at) % band_data_units(b)), units = band_data_units(b);
+	unsigned beside = band_data_column(b, row, (index + 1) % units), third = band_data_column(b, row, (index + 2) % units);
+	const struct column *c = &b->columns[sector ? band_parity_column(b, row) : beside];
+	uint64_t from = column_row_offset_bytes(&config->geometry, c, row);
+	if (sector)
+		simdisk_fault(sim->world->disks[c->member], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+			.from_bytes = from, .to_bytes = from + BLOCK_BYTES });
+	else
+		simdisk_flip(sim->world->disks[c->member], from + 99, 4);
+	return b->columns[third].member;
+}
+
+/* It costs what lies at its place in the row, and nothing else, also when the array is whole again and the next member is lost. */
+static void damaged_block_meanwhile(bool adding, bool sector)
+{
+	struct story run = start(21);
+	struct simfs *sim = run.sim;
+	uint64_t inos[SMALL_FILES];
+	uint8_t bytes[BLOCK_BYTES], want[BLOCK_BYTES];
+	unsigned member;
+	address at = 0;
+	make_small(sim->fs, inos);
+	unsigned first = find_unit(sim->fs, inos, &at), third = damage_beside(sim, at, sector);
+	if (adding)
+		REQUIRE(add_new(sim) == 0);
+	else
+		REQUIRE(fs_member_readd(sim->fs, simdisk_open(sim->world->disks[MISSING]), &member, &sim->fail) == 0);
+	CHECK(replace_settle(sim));
+	replace_leave_out(sim, adding ? MISSING : NEW, third);
+	REQUIRE(simfs_remount(sim) == 0);
+	for (unsigned i = first + 1; i < first + UNIT_BLOCKS; i++) {
+		fill_small(i, want);
+		CHECK_EQ(fs_read(sim->fs, inos[i], bytes, sizeof bytes, 0), BLOCK_BYTES);
+		CHECK(!memcmp(bytes, want, sizeof want));
+	}
+	simfs_free(sim);
+}
+
 static void taking_back(void)
 {
 	struct story run = start(14);
@@ -294,6 +386,8 @@ int main(void)
 {
 	second_failure();
 	bad_sector_meanwhile();
+	for (unsigned i = 0; i < 4; i++)
+		damaged_block_meanwhile(i / 2, i % 2);
 	taking_back();
 	diverged();
 	passed_over();
