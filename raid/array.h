@@ -147,6 +147,9 @@ int array_read(struct array *array, address from, unsigned blocks, struct iobuf 
 /* As array_read for blocks inside ONE unit, but never from the column that holds it: by XOR of all others
  * (which may be stale as well: array_stale tells). */
 int array_read_rebuilt(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
+/* The same from that column, of a member that array_read does not ask first since it is out, or being filled: -EIO if it is neither, or does
+ * not answer.  What was written before it was dropped may be there, and be nowhere else, if something is wrong with the others. */
+int array_read_distrusted(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
 
 /* For healing, catching up and scrubbing: one whole unit of one column of a row, as it lies there
  * (-EIO if that member is out or fails, -ETIMEDOUT), by XOR of all other columns (-EIO if one of them is out or

@@ -14,7 +14,8 @@
  *   3. the column itself whatever its state, if it still answers: the unit may be stale;
  *   4. the XOR of the others, also of those that are out.
  *
- * What 3 and 4 give may be old: the caller's tags decide, as they do for everything.  Pieces that still
+ * What 3 and 4 give may be old: the caller's tags decide, as they do for everything.  Where they say that it is 2 that was wrong, the
+ * caller asks for 3 (array_read_distrusted).  Pieces that still
  * failed are tried once more block by block: two members may have one bad block each in one row.
  *
  * A long I/O that failed is repeated piece by piece, so that one bad sector costs one unit.
@@ -420,6 +421,25 @@ int array_read_rebuilt(struct array *array, address from, unsigned blocks, struc
 {
 	assert(address_block(from) % UNIT_BLOCKS + blocks <= UNIT_BLOCKS);
 	return read_blocks(array, from, blocks, buf, offset_bytes, true);
+}
+
+int array_read_distrusted(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes)
+{
+	struct piece pieces[PIECES_MAX], *p = pieces;
+	const struct band *band = config_band(array->config, address_band(from));
+	struct reading r = { .array = array, .band = band, .user = buf };
+	uint64_t block = address_block(from);
+
+	if (!band || !blocks || block >= band_blocks(band) || blocks > band_blocks(band) - block)
+		return -EINVAL;
+	assert(block % UNIT_BLOCKS + blocks <= UNIT_BLOCKS && offset_bytes + (size_t)blocks * BLOCK_BYTES <= buf->bytes);
+	cut(band, &block, &blocks, buf, &offset_bytes, pieces);
+	if (!avoided(&r, p->column, p->row) || !usable(&r, p->column, true))
+		return -EIO;
+	p->status = WANTED;
+	p->direct = true;
+	int result = run_pieces(&r, p, 1);
+	return result ? result : p->status == READ ? 0 : -EIO;
 }
 
 static int column_piece(struct array *array, uint32_t band_id, uint64_t row, unsigned column, struct iobuf *unit,

@@ -103,6 +103,19 @@ static void report_unreadable(struct fs *fs, const struct sealed *s)
 			(unsigned long long)address_block(s->address));
 }
 
+/* From a member that is out, or being filled: the others may be what is damaged. */
+static int read_distrusted(struct fs *fs, const struct sealed *s, void *ret_plain)
+{
+	struct iobuf *buf = iobuf_new(UNIT_BYTES);
+	if (!buf)
+		return -ENOMEM;
+	int r = array_read_distrusted(fs->array, s->address, s->blocks, buf, 0);
+	if (r == 0)
+		r = store_open(fs, s, buf->data, ret_plain);
+	iobuf_unref(buf);
+	return r;
+}
+
 /* The second try: from parity. */
 int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 {
@@ -115,6 +128,8 @@ int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 	if (r == 0)
 		heal(fs, s, buf->data);
 	iobuf_unref(buf);
+	if (r < 0 && r != -ENOMEM)
+		r = read_distrusted(fs, s, ret_plain);
 	if (r < 0 && r != -ENOMEM) {
 		report_unreadable(fs, s);
 		r = -EIO;

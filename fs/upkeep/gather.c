@@ -29,7 +29,8 @@ static bool opens(struct fs *fs, const struct sealed *s, const uint8_t *bytes)
 /* The record as it is sealed: 0, -EIO, -ENOMEM.  It heals nothing, since the caller has heal_lock. */
 static int fetch(struct fs *fs, const struct sealed *s, uint8_t *ret_bytes)
 {
-	int (*const ways[])(struct array *, address, unsigned, struct iobuf *, size_t) = { array_read, array_read_rebuilt };
+	int (*const ways[])(struct array *, address, unsigned, struct iobuf *, size_t) = { array_read, array_read_rebuilt,
+		array_read_distrusted };
 	int r = store_address_valid(fs, s->address, s->blocks) ? 1 : -EIO;
 	for (unsigned i = 0; i < ARRAY_COUNT(ways) && r > 0; i++) {
 		struct iobuf *buf cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);

@@ -189,6 +189,39 @@ static void damaged_block_meanwhile(bool adding, bool sector)
 	simfs_free(sim);
 }
 
+/* The other way round: what is damaged beside a member that is out of date is of a row that it has, and has the only copy of. It is read
+ * from there, and is not overwritten when the member is caught up, though it were to get all anew. */
+static void only_there(void)
+{
+	struct story run = start_whole(22);
+	struct simfs *sim = run.sim;
+	uint64_t inos[SMALL_FILES];
+	uint8_t bytes[BLOCK_BYTES], want[BLOCK_BYTES];
+	address at = 0;
+	make_small(sim->fs, inos);
+	unsigned first = find_unit(sim->fs, inos, &at);
+	go_on_without(&run, MISSING);
+	replace_leave_out(sim, NEW, NEW);
+	REQUIRE(simfs_remount(sim) == 0);
+	struct member_status status;
+	array_member_status(fs_array(sim->fs), MISSING, &status);
+	REQUIRE(status.state == MEMBER_OUT && status.name[0]);
+	const struct config *config = sim->fs->config;
+	const struct band *b = config_band(config, address_band(at));
+	const struct column *parity = &b->columns[band_parity_column(b, band_row_of(b, at))];
+	simdisk_flip(sim->world->disks[parity->member], column_row_offset_bytes(&config->geometry, parity, band_row_of(b, at)) + 55, 2);
+	for (unsigned step = 0; step < 2; step++) {
+		fill_small(first, want);
+		CHECK_EQ(fs_read(sim->fs, inos[first], bytes, sizeof bytes, 0), BLOCK_BYTES);
+		CHECK(!memcmp(bytes, want, sizeof want));
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+		array_doubt_rows(fs_array(sim->fs), fs_generation(sim->fs));
+		CHECK(replace_settle(sim));
+	}
+	CHECK(story_is_there(sim->fs, &run));
+	simfs_free(sim);
+}
+
 static void taking_back(void)
 {
 	struct story run = start(14);
@@ -388,6 +421,7 @@ int main(void)
 	bad_sector_meanwhile();
 	for (unsigned i = 0; i < 4; i++)
 		damaged_block_meanwhile(i / 2, i % 2);
+	only_there();
 	taking_back();
 	diverged();
 	passed_over();
