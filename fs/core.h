@@ -144,6 +144,7 @@ struct fs {
 	struct retry retries[MEMBERS_MAX];
 	struct scrub scrub;
 	bool scrub_stepped;              /* the last step was of the scrub; the work thread's */
+	unsigned scrub_tries;            /* of rows of which more have to wait than can be noted; the work thread's */
 	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
 	_Atomic uint64_t speed_bytes;    /* see fs_options */
 	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */

@@ -172,8 +172,8 @@ int array_write_run(struct array *array, uint32_t band, uint64_t row, unsigned r
 /* A unit known to be damaged.  array_read and its like note those that a member in sync could not read (and which they made
  * from the others); whoever finds that bytes do not verify notes more.  They are to be mended by the one who takes them. */
 struct bad_unit { uint32_t band; uint8_t column, tries; uint64_t row; };
-/* Is there once, however often it is noted; with too many, the newest are forgotten. */
-void array_note_damage(struct array *array, const struct bad_unit *unit);
+/* Is there once, however often it is noted.  False: there are too many, and it is not. */
+bool array_note_damage(struct array *array, const struct bad_unit *unit);
 void array_forget_damage(struct array *array, const struct bad_unit *unit);
 bool array_has_damage(struct array *array);
 /* The oldest; false if there is none. */

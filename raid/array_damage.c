@@ -1,6 +1,6 @@
 /* Units known to be damaged, until somebody mends them: one that its member could not read, or whose bytes did not verify.
  *
- * A short list, oldest first. A unit is in it once; when it is full, what comes is forgotten: it is met again when it is read or
+ * A short list, oldest first. A unit is in it once; when it is full, what comes is not noted: it is met again when it is read or
  * scrubbed. */
 #include "raid/array_impl.h"
 
@@ -21,14 +21,16 @@ static void forget(struct array *array, const struct bad_unit *unit)
 	}
 }
 
-void array_note_damage(struct array *array, const struct bad_unit *unit)
+bool array_note_damage(struct array *array, const struct bad_unit *unit)
 {
 	SCOPED_LOCK(&array->mutex);
 	for (unsigned i = 0; i < array->damage_count; i++)
 		if (same_unit(&array->damage[i], unit))
-			return;
-	if (array->damage_count < DAMAGE_MAX)
-		array->damage[array->damage_count++] = *unit;
+			return true;
+	if (array->damage_count == DAMAGE_MAX)
+		return false;
+	array->damage[array->damage_count++] = *unit;
+	return true;
 }
 
 void array_forget_damage(struct array *array, const struct bad_unit *unit)

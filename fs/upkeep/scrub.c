@@ -27,7 +27,7 @@ static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned
 	struct scrubbing *s = ctx;
 	struct scrub_found found = { .at = band_row_address(b, row), .rows = count };
 	int r = scrub_rows(s->fs, b, row, count, &found);
-	if (r == 0) {
+	if (r == 0 || r == -EAGAIN) {
 		unsigned i = atomic_fetch_add(&s->count, 1);
 		assert(i < ROWWALK_RUN_STEP_ROWS);
 		s->found[i] = found;
@@ -35,15 +35,13 @@ static int scrub_stretch(void *ctx, const struct band *b, uint64_t row, unsigned
 	return r;
 }
 
-/* Lock held. What lies behind the position will be met again. */
+/* Lock held. What lies behind the position will be met again, but not what was mended there. */
 static void count_found(struct fs *fs, struct scrub_result *result, const struct scrubbing *s, address position)
 {
 	unsigned units[MEMBERS_MAX] = { 0 };
 	for (unsigned i = 0; i < s->count; i++) {
 		const struct scrub_found *f = &s->found[i];
-		if (f->at >= position)
-			continue;
-		result->rows += f->rows;
+		result->rows += f->at < position ? f->rows : 0;
 		result->damaged += (unsigned)__builtin_popcountll(f->damaged);
 		result->unreadable += f->unreadable;
 		result->unclear += f->unclear;
@@ -172,5 +170,8 @@ int scrub_step(struct fs *fs)
 	fs->scrub_stepped = true;
 	r = walk(fs, &s, &position);
 	account(fs, &s, pass, position);
+	fs->scrub_tries = r == -EAGAIN ? fs->scrub_tries + 1 : 0;
+	if (r == -EAGAIN)
+		return commit_now(fs) < 0 ? -EIO : 1;
 	return r == 0 ? finish(fs, pass) : r;
 }

@@ -6,7 +6,8 @@
  *  2. A record that did not verify, or could not be read, is read in the ordinary way, which heals it if parity can give it back.  If not,
  *     the file is named.
  *  3. Then the rest of each wrong unit is put right, and parity (mend.h): at once, since a note of it would be lost with the power, and
- *     the scrub's position is kept.  What has to wait for a commit is noted all the same.  With a member missing there is nothing to
+ *     the scrub's position is kept.  What has to wait for a commit is noted all the same, and if there is more of that than can be noted
+ *     the scrub waits too.  With a member missing there is nothing to
  *     do it from, and where not all that lives in a row is known, nothing to do it by: a tree node cannot be read. */
 #include "fs/upkeep/scrubimpl.h"
 
@@ -138,10 +139,9 @@ static int mend_one(struct look *l, uint64_t row, unsigned column)
 	struct bad_unit unit = { .band = l->run.band->id, .row = row, .column = (uint8_t)column };
 	int r = mend_column(l->fs, l->run.band, row, column, &l->list);
 	if (r == -EAGAIN)
-		array_note_damage(l->fs->array, &unit);
-	else
-		array_forget_damage(l->fs->array, &unit);       /* that its reader noted */
-	return r == -EAGAIN || r == -EIO ? 0 : r;
+		return array_note_damage(l->fs->array, &unit) || l->fs->scrub_tries >= SCRUB_TRIES_MAX ? 0 : r;
+	array_forget_damage(l->fs->array, &unit);       /* that its reader noted */
+	return r == -EIO ? 0 : r;
 }
 
 static int mend_wrong(struct look *l)

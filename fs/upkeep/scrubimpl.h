@@ -14,8 +14,10 @@ struct scrub_found {
 	uint8_t units[MEMBERS_MAX];      /* … and units that were, by member (scrub_result.h) */
 };
 
+#define SCRUB_TRIES_MAX 8u       /* commits that such rows are waited for */
+
 /* Verifies rows [row, row + count) of the stretch, heals what is damaged, and adds what it found.  Under the caller's pin, with the
- * opening root written; in several threads at once.  -ENOMEM, -EROFS. */
+ * opening root written; in several threads at once.  -ENOMEM, -EROFS; -EAGAIN: more has to wait for a commit than can be noted. */
 int scrub_rows(struct fs *fs, const struct band *b, uint64_t row, unsigned count, struct scrub_found *found);
 
 /* ---- scrub_state.c; lock held ---- */

@@ -3,7 +3,7 @@
 #include "fs/core.h"
 #include "fs/tree/record.h"
 #include "fs/upkeep/scrub.h"
-#include "tests/lib/simfs.h"
+#include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
@@ -192,6 +192,41 @@ static void damage_on_two(void)
 	CHECK(s.now.unreadable > 0);
 	CHECK(units_of(&s.now, 0) > 0 && units_of(&s.now, 1) > 0 && scrub_result_members(&s.now) == 2);
 	CHECK(strstr(lost, "\"/file"));
+	simfs_free(sim);
+}
+
+/* ---- What has to wait ---- */
+
+#define MANY_ROWS 320u           /* more than are noted at a time */
+#define ROW_UNITS (DISKS - 1)
+
+/* The open transaction has replaced a block in each of many rows, whose parity is wrong: it can be made only when that is committed. */
+static void many_wait(void)
+{
+	static uint8_t bytes[ROW_UNITS * UNIT_BYTES];
+	struct scrub_status s;
+	struct fs_attr attr;
+	make();
+	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "many", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	for (unsigned i = 0; i < MANY_ROWS; i++) {
+		memset(bytes, (int)i + 1, sizeof bytes);
+		REQUIRE(fs_write(sim->fs, attr.ino, bytes, sizeof bytes, i * sizeof bytes, false, NULL) == (ssize_t)sizeof bytes);
+	}
+	REQUIRE(simfs_remount(sim) == 0);
+	REQUIRE(fs_scrub(sim->fs, SCRUB_START, 0, &sim->fail) == 0);
+	const struct config *config = array_config(fs_array(sim->fs));
+	for (unsigned i = 0; i < MANY_ROWS; i++) {
+		address at = spoil_data_of(sim->fs, attr.ino, i * ROW_UNITS * UNIT_BLOCKS);
+		const struct band *b = config_band(config, address_band(at));
+		const struct column *c = &b->columns[band_parity_column(b, band_row_of(b, at))];
+		simdisk_flip(sim->world->disks[c->member], column_row_offset_bytes(&config->geometry, c, band_row_of(b, at)) + 2 * BLOCK_BYTES, 1);
+		REQUIRE(fs_write(sim->fs, attr.ino, bytes, BLOCK_BYTES, i * sizeof bytes, false, NULL) == BLOCK_BYTES);
+	}
+	CHECK_EQ(scrub_on(&s), 0);
+	CHECK_EQ(s.state, SCRUB_FINISHED);
+	CHECK(s.now.damaged >= MANY_ROWS);
+	CHECK_EQ(s.now.unreadable, 0);
+	CHECK(clean());
 	simfs_free(sim);
 }
 
@@ -525,6 +560,7 @@ int main(void)
 	parity();
 	degraded();
 	beside_a_gap();
+	many_wait();
 	told_what_to_do();
 	cuts();
 	return CHECK_DONE();
