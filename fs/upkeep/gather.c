@@ -8,7 +8,6 @@
 #include "fs/upkeep/gather.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct gathering {

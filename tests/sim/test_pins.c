@@ -12,6 +12,7 @@
 #include "fs/space/relocate.h"
 #include "fs/upkeep/members.h"
 #include "fs/upkeep/scrub.h"
+#include "raid/array_step.h"
 #include "tests/sim/replace_state.h"
 #include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
