@@ -3,14 +3,15 @@
  * All live rows of the jobs' bands, in the order of addresses:
  *
  *  1. From a source in sync without a gap, its unit is copied if all that lives in it verifies.  Nothing else is read: the row is then as
- *     whole with the target as it was with the source.  If the source is out, and all others of the band are in sync without a gap, the
- *     unit is made from them and copied if all that lives in it verifies.  Nothing else is verified: of the rest there is no other copy
- *     that it could be healed from, nor one that the new unit could take away; what reads it, or the next scrub, finds what is lost.
+ *     whole with the target as it was with the source.  If the source is out or being filled, and all others of the band are in sync
+ *     without a gap, the unit is made from them and copied if all that lives in it verifies.  Nothing else is verified: of the rest there
+ *     is no other copy that it could be healed from, nor one that the new unit could take away; what reads it, or the next scrub, finds
+ *     what is lost.
  *  2. Else all columns are read, everything that lives in the row must verify, and the XOR of all columns must be zero; if only the
  *     source's cannot be read, it is made from the others.
  *  3. If that fails, the row is healed first (mend.h), and copied as in 2.
- *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on the source, or else, block by block,
- *     as the others make it (gather.h): the target is then no worse than that.  What is lost was reported.
+ *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on a source in sync, or else, block by
+ *     block, as the others make it (gather.h): the target is then no worse than that.  What is lost was reported.
  *
  * With a source that is out, gaps of members in sync (unverified) can be closed by nobody else: the parity of their rows needs the column
  * that is missing. Here it is made, of bytes of which all that lives verifies, and so the row is whole with the target.  A walk from the
@@ -57,11 +58,12 @@ static bool others_are_sound(struct fs *fs, const struct band *b, unsigned colum
 	return sound;
 }
 
-static bool is_out(struct fs *fs, unsigned member)
+/* It does not have what was written while it was away, as far as is known here. */
+static bool is_behind(struct fs *fs, unsigned member)
 {
 	struct member_status s;
 	array_member_status(fs->array, member, &s);
-	return s.state == MEMBER_OUT;
+	return s.state == MEMBER_OUT || s.state == MEMBER_FILLING;
 }
 
 /* The column alone, as it lies on the source, or made from the others. 1: copied; 0: something does not verify or cannot be read;
@@ -93,7 +95,7 @@ static int copy_fast(struct fs *fs, const struct band *b, uint64_t row, unsigned
 		return 0;
 	if (is_sound(fs, source))
 		return copy_column(fs, b, row, count, column, false, list);
-	return is_out(fs, source) && others_are_sound(fs, b, column) ? copy_column(fs, b, row, count, column, true, list) : 0;
+	return is_behind(fs, source) && others_are_sound(fs, b, column) ? copy_column(fs, b, row, count, column, true, list) : 0;
 }
 
 /* `column` is -1 where nothing is to be copied, only verified. 1: copied; 0: not everything is as it should be; -errno. */
@@ -123,7 +125,7 @@ static int copy_raw(struct fs *fs, const struct band *b, uint64_t row, unsigned 
 	if (!unit)
 		return -ENOMEM;
 	SCOPED_READ_LOCK(&fs->heal_lock);
-	if (array_read_column(fs->array, b->id, row, column, unit) == 0)
+	if (!is_behind(fs, b->columns[column].member) && array_read_column(fs->array, b->id, row, column, unit) == 0)
 		return array_job_write(fs->array, b->id, row, 1, unit);
 	int r = gather_unit(fs, b, row, column, list, true, unit, &got);
 	for (unsigned first = 0, count; r == 0 && (count = gather_run(got.made, &first)) > 0; first += count)

@@ -280,6 +280,35 @@ static void bad_sectors(void)
 	simfs_free(run.sim);
 }
 
+/* The old one was away, and catching it up has to wait, for memory or for a member that does not answer, while the copying goes on: what
+ * it missed is stale on it, and is not copied. */
+static void source_filling(void)
+{
+	struct story run = start(SERVING, 63);
+	struct fs *fs = run.sim->fs;
+	struct member_status s;
+	unsigned member, steps = 0;
+	REQUIRE(replace_old(run.sim) == 0);
+	array_member_status(fs_array(fs), OLD, &s);
+	REQUIRE(array_drop_member(fs_array(fs), OLD, "the test says so") == 0);
+	REQUIRE(story_write_files(&run, 20) == 0);
+	REQUIRE(fs_member_resume(fs, s.name, &member) == 0 && member == OLD);
+	for (; s.state != MEMBER_FILLING && steps < 20; steps++) {
+		work(run.sim, 1);
+		array_member_status(fs_array(fs), OLD, &s);
+	}
+	REQUIRE(s.state == MEMBER_FILLING);
+	for (; replace_config_of(run.sim)->job_count > 0 && steps < 60; steps++) {
+		fs->stalls[STALL_CATCHUP] = (struct stall){ .stalls = true, .members = stall_members(fs), .not_before_ns = INT64_MAX };
+		work(run.sim, 1);
+	}
+	CHECK_EQ(replace_config_of(run.sim)->job_count, 0);
+	fs->stalls[STALL_CATCHUP].stalls = false;
+	CHECK(replace_settle(run.sim) && replaced(run.sim));
+	CHECK(replace_is_whole(run.sim, OLD, &run));
+	simfs_free(run.sim);
+}
+
 /* ---- What the owner asks for ---- */
 
 static void cancelled_and_removed(void)
@@ -450,6 +479,7 @@ int main(int argc, char **argv)
 	failing_meanwhile();
 	counts_of_who_left();
 	bad_sectors();
+	source_filling();
 	cancelled_and_removed();
 	one_after_the_other();
 	away_for_a_moment();
