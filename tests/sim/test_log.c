@@ -456,6 +456,40 @@ static void test_old_log_ends(void)
 	simfs_free(sim);
 }
 
+/* A replay that commits in between is cut off anywhere: whatever the root then names of the old log, the next mount's own log is found again. */
+static void test_replay_cut_off(void)
+{
+	struct simfs *base = make(91);
+	uint64_t a = make_file(base, "a"), cuts = 0;
+	CHECK_EQ(fs_sync(base->fs), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		write_at(base, a, 0, 4096, i);
+		CHECK_EQ(fs_fsync(base->fs, a, false), 0);
+	}
+	CHECK_EQ(simfs_close(base, true), 0);
+	simworld_cut(base->world, SIMCUT_DROP_ALL);
+	for (bool done = false; !done; cuts++) {
+		struct simfs *sim = simfs_clone(base);
+		sim->options.dirty_bytes = 1;
+		sim->world->cut_at_change = sim->world->changes + cuts;
+		done = simfs_open(sim) == 0;
+		simfs_close(sim, true);
+		simworld_cut(sim->world, SIMCUT_DROP_ALL);
+		sim->options.dirty_bytes = 0;
+		CHECK_EQ(simfs_open(sim), 0);
+		uint64_t generation = fs_generation(sim->fs);
+		write_at(sim, a, 4096, 4096, 9);
+		CHECK_EQ(fs_fsync(sim->fs, a, false), 0);
+		CHECK_EQ(fs_generation(sim->fs), generation);
+		lose_power(sim);
+		expect(sim, "a", 8192, 0, 4096, 2);
+		expect(sim, "a", 8192, 4096, 4096, 9);
+		simfs_free(sim);
+	}
+	CHECK(cuts > 20);
+	simfs_free(base);
+}
+
 struct notes { unsigned lost, named; };
 
 static void note(void *ctx, enum check_note kind, const char *text)
@@ -582,6 +616,7 @@ int main(void)
 	test_read_only();
 	test_bad_sector();
 	test_old_log_ends();
+	test_replay_cut_off();
 	test_repaired();
 	test_revert();
 	test_damage();
