@@ -185,13 +185,22 @@ bool inode_kill_suidgid(struct inode *inode)
 	return true;
 }
 
+/* In units of 512 bytes.  Of data in the tree too, which takes no block of its own: a file of none at all is a hole for programs that
+ * save sparse files (tar -S), and they do not even read it. */
+static uint64_t blocks_shown(const struct inode *inode)
+{
+	uint64_t inline_bytes = inode->flags & INODE_HAS_INLINE ? inode->size_bytes : 0;
+
+	return inode->blocks * (BLOCK_BYTES / 512) + (inline_bytes + 511) / 512;
+}
+
 void inode_attr(struct fs *fs, const struct inode *inode, struct fs_attr *ret_attr)
 {
 	*ret_attr = (struct fs_attr){
 		.ino = inode->ino, .mode = inode->mode, .uid = inode->uid, .gid = inode->gid, .links = inode->links,
 		.generation = inode->generation, .rdev = inode->rdev,
 		.size_bytes = S_ISDIR(inode->mode) ? inode->entries : inode->size_bytes,
-		.blocks = inode->blocks * (BLOCK_BYTES / 512),
+		.blocks = blocks_shown(inode),
 		.atime_ns = inode->atime_ns, .mtime_ns = inode->mtime_ns, .ctime_ns = inode->ctime_ns, .btime_ns = inode->btime_ns,
 	};
 	inode_table_atime(fs, inode, &ret_attr->atime_ns);

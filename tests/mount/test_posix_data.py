@@ -127,6 +127,8 @@ def data(m):
     expect("ENXIO", os.lseek, fd, 1 << 42 | 1 << 20, os.SEEK_DATA)
     os.ftruncate(fd, 2 << 20)            # all of it is read later
     os.close(fd)
+    touch(m + "small", 0o644, b"s")
+    lib.check(os.stat(m + "small").st_blocks > 0, "a file with data is no hole")
     # fallocate(2).
     fd = os.open(m + "allocated", os.O_CREAT | os.O_RDWR)
     os.posix_fallocate(fd, 0, 100000)

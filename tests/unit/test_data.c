@@ -195,8 +195,7 @@ static void check_file(const struct model *m)
 
 	CHECK_EQ(fs_getattr(fs, m->ino, &attr), 0);
 	CHECK_EQ(attr.size_bytes, m->size);
-	if (!m->is_inline)
-		CHECK_EQ(attr.blocks, (uint64_t)model_count(m) * (BLOCK_BYTES / 512));
+	CHECK_EQ(attr.blocks, m->is_inline ? (m->size + 511) / 512 : (uint64_t)model_count(m) * (BLOCK_BYTES / 512));
 	if (random_below(2)) {
 		check_read(m, 0, MODEL_BYTES);
 	} else {
