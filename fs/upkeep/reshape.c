@@ -25,12 +25,24 @@
 
 static unsigned first_of(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
 
-struct stepping { struct config *next; struct disk *added; };
+struct stepping { struct config *next; struct disk *added; uint32_t settled; };
 
+static bool are_settled(struct fs *fs, uint32_t members)
+{
+	bool settled = true;
+	for (unsigned m = 0; m < array_member_count(fs->array) && settled; m++) {
+		struct member_status s;
+		array_member_status(fs->array, m, &s);
+		settled = s.settled || !(members >> m & 1);
+	}
+	return settled;
+}
+
+/* Whoever the step needs may have failed since it was decided, in what was written until now. */
 static int take_step(struct fs *fs, void *ctx)
 {
 	struct stepping *s = ctx;
-	int r = array_step_take(fs->array, s->next, s->added);
+	int r = are_settled(fs, s->settled) ? array_step_take(fs->array, s->next, s->added) : -EAGAIN;
 	if (r < 0)
 		return r;
 	atomic_store(&fs->config, array_config(fs->array));
@@ -38,9 +50,10 @@ static int take_step(struct fs *fs, void *ctx)
 	return 0;
 }
 
-int reshape_step(struct fs *fs, struct config *next, struct disk *added)
+/* `settled`: members that must be so when it is taken, or it is not: -EAGAIN. */
+static int step(struct fs *fs, struct config *next, struct disk *added, uint32_t settled)
 {
-	struct stepping s = { next, added };
+	struct stepping s = { next, added, settled };
 	int r = commit_open(fs);
 	if (r == 0)
 		r = array_step_write(fs->array, next);
@@ -61,6 +74,8 @@ int reshape_step(struct fs *fs, struct config *next, struct disk *added)
 		array_let_go(fs->array);
 	return r;
 }
+
+int reshape_step(struct fs *fs, struct config *next, struct disk *added) { return step(fs, next, added, 0); }
 
 int reshape_begin(struct fs *fs, struct config *next, unsigned source)
 {
@@ -121,9 +136,9 @@ static void look(struct fs *fs, struct view *v)
 	}
 }
 
-static int step_or_later(struct fs *fs, struct config *next)
+static int step_or_later(struct fs *fs, struct config *next, uint32_t settled)
 {
-	int r = next ? reshape_step(fs, next, NULL) : -ENOMEM;
+	int r = next ? step(fs, next, NULL, settled) : -ENOMEM;
 	return r == 0 ? 1 : r == -EBUSY || r == -EAGAIN ? 0 : r;
 }
 
@@ -229,7 +244,7 @@ static int work_on_jobs(struct fs *fs, const struct view *v)
 	struct config *next = config_next(v->config);
 	if (next)
 		config_end_jobs(next);
-	r = step_or_later(fs, next);
+	r = step_or_later(fs, next, config_job_holders(v->config));
 	if (r == 1 && !(job.targets & ~v->voters))
 		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)first_of(job.targets), "all data of %s is on others now",
 			config_name_members(job.sources, names));
@@ -249,7 +264,7 @@ static int remove_member(struct fs *fs, const struct view *v, unsigned member)
 	struct config *next = config_next(v->config);
 	if (next)
 		config_remove_member(next, member);
-	return step_or_later(fs, next);
+	return step_or_later(fs, next, 0);
 }
 
 static int change_voters(struct fs *fs, const struct view *v)
@@ -273,7 +288,7 @@ static int change_voters(struct fs *fs, const struct view *v)
 	next->members[member].role = MEMBER_VOTER;
 	if (exchange)
 		config_remove_member(next, first_of(idle & v->out_for_good));
-	int r = step_or_later(fs, next);
+	int r = step_or_later(fs, next, exchange ? UINT32_C(1) << member : v->needed);
 	if (r == 1)
 		event_report(&fs->options.events, EVENT_REPLACE_FINISHED, (int)member, "member %u has all data that it was to get, and serves now",
 			member + 1);

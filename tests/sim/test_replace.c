@@ -215,6 +215,41 @@ static void failing_meanwhile(void)
 	}
 }
 
+/* A member fails after it was looked at whether all have what they need, and before the list ends: it does not end.  Else the new member,
+ * which nobody had to have until then, would be one that nobody may be without, with another lost. */
+static void fails_as_it_ends(void)
+{
+	static const unsigned victims[] = { NEW, 2 };
+	for (unsigned i = 0; i < ARRAY_COUNT(victims); i++) {
+		struct story run = start(SERVING, 67 + i);
+		struct simfs *sim = run.sim;
+		struct array_job job = { .position = 0 };
+		uint64_t data = replace_config_of(sim)->geometry.data_offset_bytes;
+		REQUIRE(replace_old(sim) == 0);
+		for (unsigned k = 0; k < 50 && job.position != JOB_ALL; k++) {
+			work(sim, 1);
+			CHECK(array_job(fs_array(sim->fs), &job));
+		}
+		REQUIRE(story_write_file(&run) == 0);
+		simdisk_fault(sim->world->disks[victims[i]], &(struct simfault){ .kind = SIM_ERROR, .ops_mask = SIM_ON(DISK_WRITE), .from_bytes = data });
+		CHECK(fs_work(sim->fs) >= 0);
+		CHECK_EQ(sim->events[EVENT_MEMBER_DROPPED], 1);
+		CHECK(array_job(fs_array(sim->fs), &job));
+		CHECK_EQ(replace_role_of(sim, NEW), MEMBER_REPLACEMENT);
+		CHECK(story_sync(&run) == 0);
+		replace_leave_out(sim, NEW, 2);
+		CHECK(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
+		CHECK(story_is_there(sim->fs, &run));
+		simdisk_clear_faults(sim->world->disks[victims[i]]);
+		replace_leave_out(sim, NO_DISK, NO_DISK);
+		REQUIRE(simfs_remount(sim) == 0);
+		CHECK(replace_settle(sim));
+		CHECK(replaced(sim));
+		CHECK(replace_is_whole(sim, OLD, &run));
+		simfs_free(sim);
+	}
+}
+
 static struct scrub_status scrubbed(struct simfs *sim)
 {
 	struct scrub_status scrub = { .state = SCRUB_RUNNING };
@@ -477,6 +512,7 @@ int main(int argc, char **argv)
 	cuts(SPARE, stride);
 	cuts(ADDING, stride);
 	failing_meanwhile();
+	fails_as_it_ends();
 	counts_of_who_left();
 	bad_sectors();
 	source_filling();
