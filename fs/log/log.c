@@ -265,7 +265,7 @@ static int lead_once(struct fs *fs, struct log_waiter **ret_served)
 	struct making m = { .fs = fs };
 	int r = fs->error;
 	do {
-		while (fs->committing && !fs->error) {
+		while ((fs->committing || log->held) && !fs->error) {
 			blocking_begin(BLOCKING_FOR_THREAD);
 			pthread_cond_wait(&fs->progress, &fs->lock);
 		}
@@ -366,7 +366,25 @@ void log_sync(struct fs *fs, uint64_t object, log_done done, void *ctx)
 	tell(self, 0);
 }
 
-/* ---- For the commit ---- */
+/* ---- For who changes the members, and for the commit ---- */
+
+static void wait_for_record(struct fs *fs)
+{
+	while (fs->log->in_flight)
+		pthread_cond_wait(&fs->log->changed, &fs->lock);
+}
+
+void log_hold(struct fs *fs)
+{
+	fs->log->held = true;
+	wait_for_record(fs);
+}
+
+void log_go_on(struct fs *fs)
+{
+	fs->log->held = false;
+	pthread_cond_broadcast(&fs->progress);
+}
 
 void log_name_at_opening(struct fs *fs, struct root_body *body)
 {
@@ -384,8 +402,7 @@ void log_opened(struct fs *fs)
 void log_name(struct fs *fs, struct root_body *body)
 {
 	struct log *log = fs->log;
-	while (log->in_flight)
-		pthread_cond_wait(&log->changed, &fs->lock);
+	wait_for_record(fs);
 	if (!log->own && !log->waits) {
 		struct mount_id mount = array_mount(fs->array);
 		log->next = (struct log_position){ .sequence = 1 };

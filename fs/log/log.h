@@ -38,6 +38,7 @@ struct log {
 	bool found;                      /* at open there was something to replay */
 	bool waits;                      /* it still is to be replayed, or being so: roots go on naming it */
 	bool replaying;                  /* what changes is the replay's */
+	bool held;                       /* no record is begun */
 	bool failed;                     /* a record could not be written: only commits, until the next has succeeded */
 	struct log_position next;        /* of the next record; while `waits`: of the next to be applied */
 	uint64_t flushed;                /* sequence of the last durable record */
@@ -55,6 +56,11 @@ void log_free(struct fs *fs);
  * the calling thread may serve others, but does not wait for another one to serve it. */
 typedef void (*log_done)(void *ctx, int result);
 void log_sync(struct fs *fs, uint64_t object, log_done done, void *ctx);
+
+/* boundary.c.  From log_hold, which waits for the one that is on its way, to log_go_on no record is written: the members change. Lock held,
+ * dropped while it waits. */
+void log_hold(struct fs *fs);
+void log_go_on(struct fs *fs);
 
 /* commit.c.  In an opening root: names this mount's log, unless there is one to be replayed. */
 void log_name_at_opening(struct fs *fs, struct root_body *body);
