@@ -108,7 +108,7 @@ struct mount_id array_mount(const struct array *array);
 /* ---- Taking the term, writing roots ---- */
 
 /* Design §5 "Terms": writes and flushes the promise on every present member; the caller then writes
- * the opening root with array_write_root.  Once, before the first write.  Also restores label copies that differ
+ * the opening root with array_write_root.  Before the first write; again, if that root could not be written.  Also restores label copies that differ
  * from the one that the chosen root names (but see array_complete_labels).  -EROFS, -EIO. */
 int array_take_term(struct array *array);
 /* Present members that were made again without a key (raid/array_keyless.h), bit by member, until array_complete_labels.

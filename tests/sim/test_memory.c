@@ -211,6 +211,36 @@ static void all_cases(const struct recording *recording, unsigned from, unsigned
 		play_broken("the test", "it tried nothing");
 }
 
+/* An fsync is the first thing that a mount writes: its promise and opening root are tried again by the commit in the record's place. */
+static void opening(void)
+{
+	struct fs_cred cred = { 0 };
+	uint8_t bytes[BLOCK_BYTES] = { 1 };
+	for (unsigned long call = 1; call == 1 || memory.failed > 0; call++) {
+		struct simfs *sim;
+		struct fs_attr attr;
+		play_case("test_memory: allocation %lu of a mount's first fsync", call);
+		set_alarm();
+		if (simfs_make(&sim, 3, 8u << 20, CIPHER_XCHACHA20_POLY1305, 1) < 0
+				|| fs_mknod(sim->fs, OBJECT_ROOT, "a", S_IFREG | 0600, 0, cred, &attr) < 0 || simfs_remount(sim) < 0
+				|| fs_write(sim->fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) != sizeof bytes)
+			play_broken("making", sim->fail.text);
+		memory.on = false;
+		memory.calls = memory.failed = 0;
+		memory.fail_at = call;
+		memory.armed = true;
+		int r = fs_fsync(sim->fs, attr.ino, false);
+		memory.armed = false;
+		if (r < 0 && !refuses(sim))
+			play_broken("fsync", strerror(-r));
+		if (simfs_crash(sim, SIMCUT_DROP_ALL) < 0)
+			play_broken("opening it again", sim->fail.text);
+		if (fs_getattr(sim->fs, attr.ino, &attr) < 0 || (r == 0 && attr.size_bytes != sizeof bytes))
+			play_broken("fsync", "what was synced is lost");
+		simfs_free(sim);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct recording recording;
@@ -233,10 +263,12 @@ int main(int argc, char **argv)
 	}
 	signal(SIGALRM, hangs);
 	play_record(&recording);
-	if (call)
+	if (call) {
 		run_case(&recording, act % PLAY_ACTS, call, on);
-	else
+	} else {
+		opening();
 		all_cases(&recording, act % PLAY_ACTS, act < PLAY_ACTS ? act + 1 : PLAY_ACTS, stride, stride_on);
+	}
 	play_forget(&recording);
 	return 0;
 }
