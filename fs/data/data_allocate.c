@@ -4,6 +4,7 @@
  * hole in operations of bounded size; when one finds no space, what this call has reserved is given back. */
 #include "fs/core.h"
 #include "fs/data/data_cut.h"
+#include "fs/space/space.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +116,7 @@ static int put_holes(struct fs *fs, struct reserve *reserve)
 		}
 		*hole = reserve->holes[i];
 	}
-	int r = op_begin(fs, &op, OP_MODIFY, reserve->blocks);
+	int r = op_begin(fs, &op, OP_MODIFY, space_to_reserve(reserve->blocks));
 	if (r == 0) {
 		do
 			r = put_holes_locked(fs, reserve);

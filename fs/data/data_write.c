@@ -121,7 +121,11 @@ static int begin(struct fs *fs, struct op *op, const struct data_edit *edit)
 	r = count_reserved(fs, edit, &reserved_blocks);
 	if (r == 0 && reserved_blocks == 0)
 		r = -ENOSPC;
-	return r < 0 ? r : op_begin(fs, op, OP_MODIFY, blocks - reserved_blocks);
+	if (r < 0)
+		return r;
+	/* What is left may be a block at each edge that was written before. */
+	blocks -= reserved_blocks;
+	return op_begin(fs, op, blocks <= WRITE_EDGE_BLOCKS ? OP_FILL : OP_MODIFY, blocks);
 }
 
 static int write_once(struct fs *fs, struct write *write)

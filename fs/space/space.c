@@ -11,6 +11,10 @@
 #define RESERVE_PERCENT 8
 #define RESERVE_ROWS_PERCENT 2
 #define RESERVE_ROWS_MIN 128
+/* What writes into reserved space take beside it: metadata of an operation that is not committed yet (twice what one takes, since an
+ * edge may be rewritten too), and items for extents in the place of one for all, of which one for each block is the worst. */
+#define RESERVED_METADATA_BLOCKS (2 * OP_METADATA_BLOCKS)
+#define RESERVED_METADATA_SHARE 32
 #define FRUITLESS_ROUNDS_MAX 16  /* rounds of relocation without a new best, before a claim gives up */
 #define RESERVE_ROWS_MIN_SHARE 6 /* of a tiny array's rows at most one in so many */
 
@@ -39,9 +43,22 @@ static uint64_t coming_blocks(const struct fs *fs)
 	return dirty_blocks(fs) + fs->open->placed_blocks + (fs->committing ? fs->committing->placed_blocks : 0);
 }
 
-static bool fits(const struct fs *fs, uint64_t blocks)
+uint64_t space_to_reserve(uint64_t blocks)
 {
-	return fs->alloc.live_blocks + coming_blocks(fs) + fs->reserved_blocks + blocks + OP_METADATA_BLOCKS + space_reserve_blocks(fs)
+	return blocks + blocks / RESERVED_METADATA_SHARE + RESERVED_METADATA_BLOCKS;
+}
+
+/* Reserved space, and what else it takes to write there. */
+static uint64_t reserved_blocks(const struct fs *fs)
+{
+	return fs->reserved_blocks ? space_to_reserve(fs->reserved_blocks) : 0;
+}
+
+static bool fits(const struct fs *fs, enum op_kind kind, uint64_t blocks)
+{
+	uint64_t reserved = kind == OP_FILL ? fs->reserved_blocks : reserved_blocks(fs);
+
+	return fs->alloc.live_blocks + coming_blocks(fs) + reserved + blocks + OP_METADATA_BLOCKS + space_reserve_blocks(fs)
 		<= fs->alloc.capacity_blocks;
 }
 
@@ -101,7 +118,7 @@ int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 		int r = wait_for_rows(fs, space_reserve_rows(fs) / 2);
 		return r == -ENOSPC ? 0 : r;
 	}
-	for (int tries = 0; !fits(fs, blocks); tries++) {
+	for (int tries = 0; !fits(fs, kind, blocks); tries++) {
 		if (tries == 3 || !commit_would_help(fs))
 			return -ENOSPC;
 		int r = commit_for_space(fs);
@@ -112,13 +129,13 @@ int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks)
 	int r = wait_for_rows(fs, space_reserve_rows(fs) + blocks / row_blocks);
 	if (r < 0)
 		return r;
-	return fits(fs, blocks) ? 0 : -ENOSPC;
+	return fits(fs, kind, blocks) ? 0 : -ENOSPC;
 }
 
 void fs_space(struct fs *fs, struct fs_space *ret_space)
 {
 	pthread_mutex_lock(&fs->lock);
-	uint64_t reserve = space_reserve_blocks(fs), used = fs->alloc.live_blocks + coming_blocks(fs) + fs->reserved_blocks;
+	uint64_t reserve = space_reserve_blocks(fs), used = fs->alloc.live_blocks + coming_blocks(fs) + reserved_blocks(fs);
 	ret_space->capacity_blocks = fs->alloc.capacity_blocks - reserve;
 	ret_space->free_blocks = used < ret_space->capacity_blocks ? ret_space->capacity_blocks - used : 0;
 	ret_space->inodes = fs->inode_count;

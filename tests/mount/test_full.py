@@ -37,5 +37,36 @@ def full(scene):
     scene.umount()
 
 
+def reserved(scene):
+    """What fallocate(2) has reserved can be written, whatever else filled the filesystem."""
+    members = scene.images(3, 24 << 20)
+    scene.mkfs(members)
+    scene.mount(members)
+    m = scene.path("mnt") + "/"
+    data = os.urandom(4 << 20)
+    with open(m + "reserved", "w+b", buffering=0) as f:
+        os.posix_fallocate(f.fileno(), 0, 4 << 20)
+        for size in [1 << 20, 65536, 4096, 1000, 0]:
+            count = 0
+            try:
+                while True:
+                    with open(m + f"{size}-{count}", "wb", buffering=0) as other:
+                        other.write(os.urandom(size))
+                        os.fsync(other.fileno())
+                    count += 1
+            except OSError as e:
+                check_equal(e.errno, errno.ENOSPC, "the only error")
+        for at in range(0, 2 << 20, 10000):      # blocks in which a part was written before, too
+            os.pwrite(f.fileno(), data[at:at + 10000], at)
+            os.fsync(f.fileno())
+        os.pwrite(f.fileno(), data[2 << 20:], 2 << 20)
+        os.fsync(f.fileno())
+    check_equal(read(m + "reserved"), data, "it is there")
+    scene.umount()
+    scene.mount(members)
+    check_equal(read(m + "reserved"), data, "it is there after a remount")
+    scene.umount()
+
+
 if __name__ == "__main__":
-    main(full)
+    main(full, reserved)
