@@ -95,7 +95,7 @@ int kill_foreign_sgid(fuse_req_t req, fuse_ino_t ino)
 	struct fs_attr attr;
 	int r = fs_getattr(fs_of(req), ino, &attr);
 
-	if (r < 0 || !S_ISREG(attr.mode) || (attr.mode & (S_ISGID | S_IXGRP)) != S_ISGID || caller_in_group(req, attr.gid))
+	if (r < 0 || S_ISDIR(attr.mode) || (attr.mode & (S_ISGID | S_IXGRP)) != S_ISGID || caller_in_group(req, attr.gid))
 		return r;
 	attr.mode &= ~(uint32_t)S_ISGID;
 	return fs_setattr(fs_of(req), ino, &attr, FS_SET_MODE, NULL);

@@ -179,7 +179,7 @@ bool inode_kill_suidgid(struct inode *inode)
 {
 	uint32_t drop = S_ISUID | (inode->mode & S_IXGRP ? S_ISGID : 0u);
 
-	if (!S_ISREG(inode->mode) || !(inode->mode & drop))
+	if (S_ISDIR(inode->mode) || !(inode->mode & drop))
 		return false;
 	inode->mode &= ~drop;
 	return true;

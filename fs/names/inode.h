@@ -43,7 +43,7 @@ void inode_init(struct fs *fs, uint32_t mode, struct fs_cred cred, struct inode 
 int inode_create(struct fs *fs, const struct inode *inode);
 /* inode_load for what must be a directory: -ENOTDIR. */
 int inode_load_dir(struct fs *fs, uint64_t ino, struct inode *ret_inode);
-/* Drops setuid, and setgid where group execute is set, of a regular file. Returns true if that changed the mode. */
+/* Drops setuid, and setgid where group execute is set, of all but a directory. Returns true if that changed the mode. */
 bool inode_kill_suidgid(struct inode *inode);
 /* Reports what makes no sense about an object; returns -EUCLEAN. */
 int inode_unclean(struct fs *fs, uint64_t ino, const char *what);

@@ -73,6 +73,14 @@ def chown(m):
         got = mode_of(m + "s")
         lib.check(got == after if after is not None else got in (0o2644, 0o644), f"{before:o} by {uid} to {got:o}")
         os.unlink(m + "s")
+    for kind in ["fifo", "block", "socket"]:
+        make(kind, m + "s")
+        os.chown(m + "s", USER, USER)
+        for uid, before, after in [(USER, 0o6555, 0o555), (0, 0o6555, 0o555), (USER, 0o4644, 0o644), (0, 0o4766, 0o766)]:
+            os.chmod(m + "s", before)
+            expect_as(uid, None, os.chown, m + "s", USER, OTHER, groups=[OTHER])
+            lib.check_equal(mode_of(m + "s"), after, f"{kind}: {before:o} by {uid}")
+        os.unlink(m + "s")
     make("dir", m + "d", 0o755)
     os.chmod(m + "d", 0o6755)
     os.chown(m + "d", USER, USER)
