@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #define ACL_ACCESS "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
 
 struct read_buffer {
 	void *bytes;
@@ -167,12 +168,17 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 	fuse_seek(req, ino, (uint64_t)offset, whence);
 }
 
+static bool is_acl(const char *name)
+{
+	return !strcmp(name, ACL_ACCESS) || !strcmp(name, ACL_DEFAULT);
+}
+
 /* Linux's namespaces of names; the kernel passes on any name. */
 static int xattr_namespace(const char *name)
 {
 	static const char *const prefixes[] = { "user.", "trusted.", "security." };
 
-	if (!strcmp(name, ACL_ACCESS) || !strcmp(name, "system.posix_acl_default"))
+	if (is_acl(name))
 		return 0;
 	for (size_t i = 0; i < ARRAY_COUNT(prefixes); i++)
 		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
@@ -244,7 +250,10 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	int r = xattr_namespace(name);
 
-	reply_result(req, r < 0 ? r : fs_removexattr(fs_of(req), ino, name));
+	if (!r)
+		r = fs_removexattr(fs_of(req), ino, name);
+	/* To have no ACL is what was asked for, by setting an empty one too. */
+	reply_result(req, r == -ENODATA && is_acl(name) ? 0 : r);
 }
 
 void fuse_fill_data_ops(struct fuse_lowlevel_ops *ops)

@@ -212,6 +212,10 @@ def acls(m):
     expect("ENODATA", os.getxattr, m + "d/sub", DEFAULT)
     os.removexattr(m + "d/f", ACCESS)
     lib.check_equal(os.listxattr(m + "d/f"), [], "removed")
+    for path, name in [("d/f", ACCESS), ("d/f", DEFAULT), ("d/sub", DEFAULT), ("d/fifo", ACCESS)]:
+        os.removexattr(m + path, name)
+        os.removexattr(m + path, name)   # that there is none is no error
+        os.setxattr(m + path, name, acl_value())
     # setgid goes when who sets the ACL is not in the group.
     for groups, wanted in [([], 0o760), ([OTHER], 0o2760)]:
         touch(m + "g")
