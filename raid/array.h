@@ -156,7 +156,9 @@ int array_read_distrusted(struct array *array, address from, unsigned blocks, st
  * fails; one that is filling is used, and may be stale), and written back. */
 int array_read_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit);
 int array_rebuild_column(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit);
-/* The same as far as it can be done: *ret_blocks has a bit for each block of the unit that could be made.  0, -EINVAL, -ENOMEM. */
+/* Both as far as it can be done: *ret_blocks has a bit for each block of the unit that could be read, or made.  0, -EINVAL, -ENOMEM,
+ * and array_read_column_blocks -ETIMEDOUT. */
+int array_read_column_blocks(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit, unsigned *ret_blocks);
 int array_rebuild_blocks(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit, unsigned *ret_blocks);
 /* Blocks [first, first + blocks) of the unit, from the same place in `unit`. */
 int array_write_column(struct array *array, uint32_t band, uint64_t row, unsigned column, unsigned first, unsigned blocks,

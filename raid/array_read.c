@@ -483,31 +483,50 @@ int array_rebuild_column(struct array *array, uint32_t band_id, uint64_t row, un
 	return result ? result : piece.status == READ ? 0 : -EIO;
 }
 
-int array_rebuild_blocks(struct array *array, uint32_t band_id, uint64_t row, unsigned column, struct iobuf *ret_unit, unsigned *ret_blocks)
+/* The column block by block, by itself or made of the others. */
+static int each_block(struct array *array, uint32_t band_id, uint64_t row, unsigned column, bool rebuilt, struct iobuf *unit,
+	unsigned *ret_blocks)
 {
 	struct reading r;
 	struct piece piece;
 	unsigned blocks = 0;
-	int result = array_rebuild_column(array, band_id, row, column, ret_unit);
 
-	if (result != -EIO) {
-		*ret_blocks = (1u << UNIT_BLOCKS) - 1;
-		return result;
-	}
 	for (unsigned k = 0; k < UNIT_BLOCKS; k++) {
-		result = column_piece(array, band_id, row, column, ret_unit, &r, &piece);
+		int result = column_piece(array, band_id, row, column, unit, &r, &piece);
 		assert(!result);
+		if (!rebuilt && !usable(&r, column, false))
+			break;
 		piece.first = (uint8_t)k;
 		piece.blocks = 1;
 		piece.offset_bytes = (size_t)k * BLOCK_BYTES;
-		piece.status = AVOIDED;
-		result = rebuild_pass(&r, &piece, 1, 1, false);
+		piece.status = rebuilt ? AVOIDED : WANTED;
+		result = rebuilt ? rebuild_pass(&r, &piece, 1, 1, false) : run_pieces(&r, &piece, 1);
 		if (result)
 			return result;
 		blocks |= (unsigned)(piece.status == READ) << k;
 	}
 	*ret_blocks = blocks;
 	return 0;
+}
+
+int array_read_column_blocks(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *unit, unsigned *ret_blocks)
+{
+	int result = array_read_column(array, band, row, column, unit);
+
+	if (result == -EIO)
+		return each_block(array, band, row, column, false, unit, ret_blocks);
+	*ret_blocks = (1u << UNIT_BLOCKS) - 1;
+	return result;
+}
+
+int array_rebuild_blocks(struct array *array, uint32_t band, uint64_t row, unsigned column, struct iobuf *ret_unit, unsigned *ret_blocks)
+{
+	int result = array_rebuild_column(array, band, row, column, ret_unit);
+
+	if (result == -EIO)
+		return each_block(array, band, row, column, true, ret_unit, ret_blocks);
+	*ret_blocks = (1u << UNIT_BLOCKS) - 1;
+	return result;
 }
 
 int array_read_run(struct array *array, uint32_t band_id, uint64_t row, unsigned row_count, uint32_t columns,

@@ -4,8 +4,9 @@
  *
  *  1. What lives in the row verifies, or is healed.
  *  2. The unit is made from the others.  If everything that lives in the row verifies with it, it is written: only the blocks that
- *     differ, or all of a unit that cannot be read.
- *  3. If not, it is parity that is wrong, and is made of the data.
+ *     differ, or all of a unit of which something cannot be read.  (Of another unit no more may be unreadable than blocks at other places:
+ *     these are made first.)
+ *  3. If not, it is parity that is wrong, and is made of the data; what cannot be read of the unit is written as parity makes it there.
  *
  * Neither is made from bytes that nothing vouches for.  A member that lies about what it wrote, or gives other bits at each read, would
  * else have that made parity, and what only parity still has would be lost; and a block of the unit that is right would be overwritten by
@@ -22,32 +23,15 @@
 
 #define TRIES_MAX 8u             /* commits that a row is waited for: what is used for ever and leads nowhere is for fsck to find */
 
-/* A row as it lies on its members. */
+/* A row as it lies on its members; what one of them cannot read is there as the others make it. */
 struct row_image {
 	const struct band *band;
 	uint64_t row;
 	uint8_t *units;                  /* by column */
-	int unreadable;                  /* one column, or -1 */
+	uint8_t holes[MEMBERS_MAX];      /* by column, bit by block: what cannot be read */
 };
 
 static uint8_t *unit_of(const struct row_image *image, unsigned column) { return image->units + (size_t)column * UNIT_BYTES; }
-
-static int read_row(struct fs *fs, struct row_image *image)
-{
-	const struct band *b = image->band;
-	image->unreadable = -1;
-	for (unsigned column = 0; column < b->width; column++) {
-		struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
-		int r = unit ? array_read_column(fs->array, b->id, image->row, column, unit) : -ENOMEM;
-		if (r == -EIO && image->unreadable < 0)
-			image->unreadable = (int)column;
-		else if (r < 0)
-			return r;
-		else
-			memcpy(unit_of(image, column), unit->data, UNIT_BYTES);
-	}
-	return 0;
-}
 
 static void make_from_others(const struct row_image *image, unsigned column, uint8_t *ret_unit)
 {
@@ -57,6 +41,50 @@ static void make_from_others(const struct row_image *image, unsigned column, uin
 		if (c != column)
 			sources[n++] = unit_of(image, c);
 	xor_many(ret_unit, sources, n, UNIT_BYTES);
+}
+
+/* -EIO: two of its blocks at one place cannot be read. */
+static int fill_holes(const struct row_image *image)
+{
+	uint8_t made[UNIT_BYTES];
+	unsigned seen = 0;
+	for (unsigned column = 0; column < image->band->width; column++) {
+		if (seen & image->holes[column])
+			return -EIO;
+		seen |= image->holes[column];
+	}
+	for (unsigned column = 0; column < image->band->width; column++) {
+		if (!image->holes[column])
+			continue;
+		make_from_others(image, column, made);
+		for (unsigned k = 0; k < UNIT_BLOCKS; k++)
+			if (image->holes[column] >> k & 1)
+				memcpy(unit_of(image, column) + k * BLOCK_BYTES, made + k * BLOCK_BYTES, BLOCK_BYTES);
+	}
+	return 0;
+}
+
+static bool has_holes(const struct row_image *image)
+{
+	for (unsigned column = 0; column < image->band->width; column++)
+		if (image->holes[column])
+			return true;
+	return false;
+}
+
+static int read_row(struct fs *fs, struct row_image *image)
+{
+	const struct band *b = image->band;
+	for (unsigned column = 0; column < b->width; column++) {
+		struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+		unsigned blocks = 0;
+		int r = unit ? array_read_column_blocks(fs->array, b->id, image->row, column, unit, &blocks) : -ENOMEM;
+		if (r < 0)
+			return r;
+		memcpy(unit_of(image, column), unit->data, UNIT_BYTES);
+		image->holes[column] = (uint8_t)(~blocks & ((1u << UNIT_BLOCKS) - 1));
+	}
+	return fill_holes(image);
 }
 
 static address address_of(const struct live *live)
@@ -115,7 +143,7 @@ static int all_listed(struct fs *fs, const struct row_image *image, const struct
 static int write_unit(struct fs *fs, const struct row_image *image, unsigned column, const uint8_t *want)
 {
 	unsigned first = 0, end = UNIT_BLOCKS;
-	if (image->unreadable != (int)column) {
+	if (!image->holes[column]) {
 		store_narrow(unit_of(image, column), want, &first, &end);
 		if (first == end)
 			return 0;
@@ -127,18 +155,28 @@ static int write_unit(struct fs *fs, const struct row_image *image, unsigned col
 	return array_write_column(fs->array, image->band->id, image->row, column, first, end - first, unit);
 }
 
-/* heal_lock held. */
-static int make_parity(struct fs *fs, const struct row_image *image, const struct live_list *list)
+/* The column's unit, of which something could not be read, is whole again. */
+static void tell_read_again(struct fs *fs, const struct row_image *image, unsigned column)
 {
-	unsigned column = band_parity_column(image->band, image->row), width = image->band->width;
+	unsigned member = image->band->columns[column].member;
+	array_count_healed(fs->array, member);
+	event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes that member %u could not read, from parity "
+		"(band %u, row %llu)", (unsigned)__builtin_popcount(image->holes[column]) * BLOCK_BYTES, member + 1, image->band->id,
+		(unsigned long long)image->row);
+}
+
+/* heal_lock held.  What cannot be read of `column` is written with it. */
+static int make_parity(struct fs *fs, const struct row_image *image, unsigned column, const struct live_list *list)
+{
+	unsigned parity_column = band_parity_column(image->band, image->row), width = image->band->width;
 	autofree uint8_t *parity = malloc(UNIT_BYTES), *units = malloc((size_t)width * UNIT_BYTES);
-	struct row_image again = { image->band, image->row, units, -1 };
+	struct row_image again = { .band = image->band, .row = image->row, .units = units };
 	if (!parity || !units)
 		return -ENOMEM;
-	if ((image->unreadable >= 0 && image->unreadable != (int)column) || !all_open(fs, image, list))
-		return 0;
-	make_from_others(image, column, parity);
-	if (image->unreadable < 0 && !memcmp(parity, unit_of(image, column), UNIT_BYTES))
+	if (!all_open(fs, image, list))
+		return has_holes(image) ? -EIO : 0;
+	make_from_others(image, parity_column, parity);
+	if (!image->holes[column] && !image->holes[parity_column] && !memcmp(parity, unit_of(image, parity_column), UNIT_BYTES))
 		return 0;
 	int r = all_listed(fs, image, list);
 	if (r <= 0)
@@ -147,53 +185,54 @@ static int make_parity(struct fs *fs, const struct row_image *image, const struc
 	if (r < 0)
 		return r;
 	for (unsigned c = 0; c < width; c++)
-		if (c != column && (again.unreadable == (int)c || memcmp(unit_of(image, c), unit_of(&again, c), UNIT_BYTES)))
+		if (c != parity_column && memcmp(unit_of(image, c), unit_of(&again, c), UNIT_BYTES))
 			return 0;
-	return write_unit(fs, image, column, parity);
+	r = write_unit(fs, image, parity_column, parity);
+	if (r == 0 && column != parity_column && image->holes[column])
+		r = write_unit(fs, image, column, unit_of(image, column));
+	if (r == 0 && image->holes[column])
+		tell_read_again(fs, image, column);
+	return r;
 }
 
 int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const struct live_list *list)
 {
 	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES);
-	struct row_image image = { band, row, units, -1 };
+	struct row_image image = { .band = band, .row = row, .units = units };
 	if (!units)
 		return -ENOMEM;
 	SCOPED_WRITE_LOCK(&fs->heal_lock);
 	int r = read_row(fs, &image);
-	return r < 0 ? r : make_parity(fs, &image, list);
+	return r < 0 ? r : make_parity(fs, &image, band_parity_column(band, row), list);
 }
 
 int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list)
 {
 	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES), *made = malloc(UNIT_BYTES), *there = malloc(UNIT_BYTES);
-	struct row_image image = { band, row, units, -1 };
+	struct row_image image = { .band = band, .row = row, .units = units };
 	if (!units || !made || !there)
 		return -ENOMEM;
 	SCOPED_WRITE_LOCK(&fs->heal_lock);
 	int r = read_row(fs, &image);
-	if (r < 0 || (image.unreadable >= 0 && image.unreadable != (int)column))
+	if (r < 0)
 		return r;
-	if (column == band_parity_column(band, row) && image.unreadable < 0)
-		return make_parity(fs, &image, list);
+	if (column == band_parity_column(band, row))
+		return make_parity(fs, &image, column, list);
 	make_from_others(&image, column, made);
 	memcpy(there, unit_of(&image, column), UNIT_BYTES);
 	memcpy(unit_of(&image, column), made, UNIT_BYTES);
 	bool right = all_open(fs, &image, list);
 	memcpy(unit_of(&image, column), there, UNIT_BYTES);
 	if (!right)
-		return make_parity(fs, &image, list);
-	if (image.unreadable < 0 && !memcmp(made, there, UNIT_BYTES))
+		return make_parity(fs, &image, column, list);
+	if (!image.holes[column] && !memcmp(made, there, UNIT_BYTES))
 		return 0;
 	r = all_listed(fs, &image, list);
 	if (r <= 0)
 		return r < 0 ? r : -EAGAIN;
 	r = write_unit(fs, &image, column, made);
-	if (r == 0 && image.unreadable == (int)column) {
-		unsigned member = band->columns[column].member;
-		array_count_healed(fs->array, member);
-		event_report(&fs->options.events, EVENT_HEALED, (int)member, "healed %u bytes that member %u could not read, from parity "
-			"(band %u, row %llu)", UNIT_BYTES, member + 1, band->id, (unsigned long long)row);
-	}
+	if (r == 0 && image.holes[column])
+		tell_read_again(fs, &image, column);
 	return r;
 }
 
@@ -222,30 +261,33 @@ static int row_list(struct fs *fs, const struct band *band, uint64_t row, struct
 	return r < 0 ? r : rowlive_verify(fs, list, &bad);
 }
 
-/* The first column whose unit cannot be read: *ret_column, or that of parity if all can. */
+/* The first column of which something cannot be read: 1; else that of parity: 0. */
 static int find_unreadable(struct fs *fs, const struct band *band, uint64_t row, unsigned *ret_column)
 {
 	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES);
-	struct row_image image = { band, row, units, -1 };
+	struct row_image image = { .band = band, .row = row, .units = units };
 	int r = units ? read_row(fs, &image) : -ENOMEM;
-	*ret_column = r == 0 && image.unreadable >= 0 ? (unsigned)image.unreadable : band_parity_column(band, row);
-	return r;
+	unsigned column = 0;
+	while (column < band->width && !image.holes[column])
+		column++;
+	*ret_column = column < band->width ? column : band_parity_column(band, row);
+	return r < 0 ? r : column < band->width;
 }
 
 int mend_row(struct fs *fs, const struct band *band, uint64_t row)
 {
 	struct live_list list = { 0 };
-	unsigned column;
-	int r = row_list(fs, band, row, &list);
-	if (r == 0)
-		r = find_unreadable(fs, band, row, &column);
-	if (r == 0)
-		r = mend_column(fs, band, row, column, &list);
+	unsigned column = 0;
+	int r = row_list(fs, band, row, &list), more = 1;
+	for (unsigned i = 0; i <= band->width && r == 0 && more > 0; i++) {
+		more = find_unreadable(fs, band, row, &column);
+		r = more < 0 ? more : mend_column(fs, band, row, column, &list);
+	}
 	free(list.items);
 	return r;
 }
 
-/* What our own reading of the row has noted.  Two of its units that cannot be read would else be taken in turn for ever. */
+/* What our own reading of the row has noted.  Two of its units that cannot be mended would else be taken in turn for ever. */
 static void forget_row(struct fs *fs, const struct bad_unit *unit)
 {
 	const struct band *band = config_band(fs->config, unit->band);
@@ -279,11 +321,12 @@ int mend_step(struct fs *fs)
 	if (wait || fs->read_only || fs->error || !array_take_damage(fs->array, &unit))
 		return 0;
 	int r = mend_unit(fs, &unit);
-	if (r == -EIO)
+	bool again = r == -EAGAIN && ++unit.tries < TRIES_MAX;
+	if (r == -EIO || (r == -EAGAIN && !again))
 		forget_row(fs, &unit);
 	else
 		array_forget_damage(fs->array, &unit);  /* noted again by our own reading of it */
-	if (r == -EAGAIN && ++unit.tries < TRIES_MAX) {
+	if (again) {
 		array_note_damage(fs->array, &unit);
 		pthread_mutex_lock(&fs->lock);
 		fs->mend_after = fs->open->generation;

@@ -10,9 +10,9 @@
 int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const struct live_list *list);
 /* The unit of the column is made from the others, if it differs or cannot be read, and everything that lives in the row verifies with it
  * (-EAGAIN as above); else parity, as above.  `list` has all that lives in the row, each of which was healed as far as it can be.  -EIO when two units of the
- * row cannot be read: nothing was done. */
+ * row cannot be read at one place, or something cannot be read and not all of the rest verifies: nothing was done. */
 int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list);
-/* Verifies everything that lives in the row, and then makes the unit that cannot be read, or else its parity, right, as above; -EAGAIN
+/* Verifies everything that lives in the row, and then makes units that cannot be read, and its parity, right, as above; -EAGAIN
  * also for a row to which only the next commit's row items lead.  -ENOENT if nothing lives in it. */
 int mend_row(struct fs *fs, const struct band *band, uint64_t row);
 /* Mends one of the units noted by array_note_damage.  1: there may be more to do now; 0: nothing at the moment; -errno.  No lock

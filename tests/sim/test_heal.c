@@ -240,18 +240,12 @@ static void parity_waits(void)
 	simfs_free(sim);
 }
 
-/* One block of a unit is garbage, and of the unit beside it another one, in a file that the open transaction has replaced, as the block of
- * the first unit at the same place: a unit that is made anew from the others now must not take that one along, which a cut brings back
- * and which the other is to be rebuilt from. */
-static void unit_waits(void)
+/* Two units side by side, of files of a block each. */
+static void make_units(uint64_t seed)
 {
-	uint8_t bytes[BLOCK_BYTES], garbage[BLOCK_BYTES];
-	uint64_t offset_bytes[2];
-	struct simdisk *disks[2];
-	memset(garbage, 0xa5, sizeof garbage);
+	uint8_t bytes[BLOCK_BYTES];
 	memset(inos, 0, sizeof inos);
-	REQUIRE(simfs_make(&sim, DISKS, UINT64_C(16) << 20, CIPHER_XCHACHA20_POLY1305, 8) == 0);
-	/* Two units side by side, of files of a block each. */
+	REQUIRE(simfs_make(&sim, DISKS, UINT64_C(16) << 20, CIPHER_XCHACHA20_POLY1305, seed) == 0);
 	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++) {
 		struct fs_attr attr;
 		char name[16];
@@ -262,9 +256,86 @@ static void unit_waits(void)
 		REQUIRE(fs_write(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
 	}
 	REQUIRE(simfs_remount(sim) == 0);
+	REQUIRE(first_address(inos[0]) % UNIT_BLOCKS == 0 && first_address(inos[UNIT_BLOCKS]) == first_address(inos[0]) + UNIT_BLOCKS);
+}
+
+static void read_units(void)
+{
+	uint8_t bytes[BLOCK_BYTES], want[BLOCK_BYTES];
+	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++) {
+		fill(i, want, sizeof want);
+		CHECK_EQ(fs_read(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0), sizeof bytes);
+		CHECK(!memcmp(bytes, want, sizeof want));
+	}
+	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+}
+
+/* A sector of a unit cannot be read, and at another place of its row something else is wrong: another such sector of the unit beside it,
+ * or a flipped bit of that, or of parity. */
+static void two_in_a_row(void)
+{
+	for (unsigned kind = 0; kind < 3; kind++) {
+		make_units(9 + kind);
+		const struct config *config = array_config(fs_array(simfs_fs(sim)));
+		address at = first_address(inos[0]);
+		const struct band *b = config_band(config, address_band(at));
+		const struct column *parity = &b->columns[band_parity_column(b, band_row_of(b, at))];
+		uint64_t offset_bytes;
+		struct simdisk *disk = unit_place(at, &offset_bytes), *other = sim->world->disks[parity->member];
+		struct simfault fault = { .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ), .from_bytes = offset_bytes,
+			.to_bytes = offset_bytes + SIM_SECTOR_BYTES };
+		simdisk_fault(disk, &fault);
+		offset_bytes = column_row_offset_bytes(&config->geometry, parity, band_row_of(b, at));
+		if (kind < 2)
+			other = unit_place(at + UNIT_BLOCKS, &offset_bytes);
+		fault.from_bytes = offset_bytes + 2 * BLOCK_BYTES;
+		fault.to_bytes = fault.from_bytes + SIM_SECTOR_BYTES;
+		if (kind == 0)
+			simdisk_fault(other, &fault);
+		else
+			simdisk_flip(other, fault.from_bytes + 5, 1);
+		read_units();
+		mend();
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+		simfs_free(sim);
+	}
+}
+
+/* A sector of each of two units cannot be read, at different places, and what lies at a third place is lost: the rest cannot be mended, since
+ * not all of the row verifies.  Each reading of the row notes both units: that must not go on for ever. */
+static void two_and_lost(void)
+{
+	uint8_t bytes[BLOCK_BYTES];
+	uint64_t offset_bytes;
+	make_units(12);
+	address at = first_address(inos[0]);
+	for (unsigned i = 0; i < 2; i++) {
+		struct simdisk *disk = unit_place(at + i * UNIT_BLOCKS, &offset_bytes);
+		simdisk_flip(disk, offset_bytes + 3 * BLOCK_BYTES + 9, 1);
+		offset_bytes += i * BLOCK_BYTES;
+		simdisk_fault(disk, &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ), .from_bytes = offset_bytes,
+			.to_bytes = offset_bytes + SIM_SECTOR_BYTES });
+	}
+	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++)
+		CHECK_EQ(fs_read(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0), i % UNIT_BLOCKS == 3 ? -EIO : (int)sizeof bytes);
+	mend();
+	CHECK(!array_has_damage(fs_array(simfs_fs(sim))));
+	CHECK_EQ(sim->events[EVENT_MEMBER_DROPPED], 0);
+	simfs_free(sim);
+}
+
+/* One block of a unit is garbage, and of the unit beside it another one, in a file that the open transaction has replaced, as the block of
+ * the first unit at the same place: a unit that is made anew from the others now must not take that one along, which a cut brings back
+ * and which the other is to be rebuilt from. */
+static void unit_waits(void)
+{
+	uint8_t bytes[BLOCK_BYTES], garbage[BLOCK_BYTES];
+	uint64_t offset_bytes[2];
+	struct simdisk *disks[2];
+	memset(garbage, 0xa5, sizeof garbage);
+	make_units(8);
 	const unsigned first = 0, replaced[2] = { 1, UNIT_BLOCKS + 1 };
 	address at[2] = { first_address(inos[replaced[0]]), first_address(inos[replaced[1]]) };
-	REQUIRE(at[0] % UNIT_BLOCKS == 1 && at[1] == at[0] + UNIT_BLOCKS);
 	disks[0] = unit_place(at[0], &offset_bytes[0]);
 	disks[1] = unit_place(at[1], &offset_bytes[1]);
 	memset(bytes, 'o', sizeof bytes);
@@ -276,13 +347,7 @@ static void unit_waits(void)
 	CHECK(sim->events[EVENT_HEALED] > 0);
 	mend();
 	REQUIRE(simfs_crash(sim, SIMCUT_KEEP_ALL) == 0);
-	for (unsigned i = 0; i < 2 * UNIT_BLOCKS; i++) {
-		uint8_t want[BLOCK_BYTES];
-		fill(i, want, sizeof want);
-		CHECK_EQ(fs_read(simfs_fs(sim), inos[i], bytes, sizeof bytes, 0), sizeof bytes);
-		CHECK(!memcmp(bytes, want, sizeof want));
-	}
-	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+	read_units();
 	mend();
 	CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
 	simfs_free(sim);
@@ -380,6 +445,8 @@ int main(void)
 	unreadable_on_two();
 	replaced();
 	parity_waits();
+	two_in_a_row();
+	two_and_lost();
 	unit_waits();
 	placed_early();
 	return CHECK_DONE();

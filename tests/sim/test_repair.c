@@ -152,8 +152,9 @@ out:
 	simfs_free(sim);
 }
 
-/* A sector of the first unit of a file, or of its row's parity, that can be read again when it was written. */
-static void bad_sector(struct simfs *base, const char *name, bool parity)
+/* A sector of the first unit of a file, or of its row's parity, or of both at different places, that can be read again when it was
+ * written. */
+static void bad_sector(struct simfs *base, const char *name, bool data, bool parity)
 {
 	struct simfs *sim = simfs_clone(base);
 	struct fs_check_result result = { 0 };
@@ -163,11 +164,13 @@ static void bad_sector(struct simfs *base, const char *name, bool parity)
 	const struct config *config = sim->fs->config;
 	const struct band *b = config_band(config, address_band(at));
 	uint64_t row = band_row_of(b, at);
-	const struct column *c = &b->columns[parity ? band_parity_column(b, row)
-		: band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)))];
-	uint64_t from = column_row_offset_bytes(&config->geometry, c, row) + 2 * BLOCK_BYTES;
-	simdisk_fault(sim->world->disks[c->member], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
-		.from_bytes = from, .to_bytes = from + SIM_SECTOR_BYTES });
+	unsigned columns[2] = { band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b))), band_parity_column(b, row) };
+	for (unsigned i = !data; i < 1u + parity; i++) {
+		const struct column *c = &b->columns[columns[i]];
+		uint64_t from = column_row_offset_bytes(&config->geometry, c, row) + (1 + i) * BLOCK_BYTES;
+		simdisk_fault(sim->world->disks[c->member], &(struct simfault){ .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ),
+			.from_bytes = from, .to_bytes = from + SIM_SECTOR_BYTES });
+	}
 	simfs_close(sim, true);
 	for (unsigned i = 0; i < 2 && CHECK(name, repair_open(sim, true, false) == 0); i++) {
 		CHECK(name, repair_run(sim->fs, true, &result) == 0);
@@ -297,9 +300,11 @@ int main(int argc, char **argv)
 	if (mine("data"))
 		unreadable_data(base);
 	if (mine("bad sector of data"))
-		bad_sector(base, "bad sector of data", false);
+		bad_sector(base, "bad sector of data", true, false);
 	if (mine("bad sector of parity"))
-		bad_sector(base, "bad sector of parity", true);
+		bad_sector(base, "bad sector of parity", false, true);
+	if (mine("bad sectors of both"))
+		bad_sector(base, "bad sectors of both", true, true);
 	if (mine("parity of pending rows"))
 		pending_parity(base, "parity of pending rows", false);
 	if (mine("parity of pending rows, leaves"))
