@@ -116,9 +116,37 @@ static int read_distrusted(struct fs *fs, const struct sealed *s, void *ret_plai
 	return r;
 }
 
+/* Some blocks of the record as they lie, and others as they are made: both may be damaged, at different places.  `bytes`: what opened. */
+static int read_mixed(struct fs *fs, const struct sealed *s, uint8_t bytes[UNIT_BYTES], void *ret_plain)
+{
+	const struct band *b = config_band(fs->config, address_band(s->address));
+	uint64_t row = band_row_of(b, s->address);
+	unsigned column = band_data_column(b, row, (unsigned)(address_unit(s->address) % band_data_units(b)));
+	unsigned first = (unsigned)(address_block(s->address) % UNIT_BLOCKS), all = (1u << s->blocks) - 1, there, made;
+	struct iobuf *own cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES), *others cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	if (!own || !others)
+		return -ENOMEM;
+	int r = array_read_column_blocks(fs->array, b->id, row, column, own, &there);
+	if (r == 0)
+		r = array_rebuild_blocks(fs->array, b->id, row, column, others, &made);
+	if (r < 0)
+		return r;
+	/* All of the one and all of the other were tried, but if not all of these could be read. */
+	for (unsigned mask = 0; mask <= all; mask++) {
+		if ((mask & ~(there >> first)) || (~mask & all & ~(made >> first)))
+			continue;
+		for (unsigned k = 0; k < s->blocks; k++)
+			memcpy(bytes + k * BLOCK_BYTES, (mask >> k & 1 ? own : others)->data + (first + k) * BLOCK_BYTES, BLOCK_BYTES);
+		if (store_open(fs, s, bytes, ret_plain) == 0)
+			return 0;
+	}
+	return -EIO;
+}
+
 /* The second try: from parity. */
 int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 {
+	uint8_t mixed[UNIT_BYTES];
 	struct iobuf *buf = iobuf_new(UNIT_BYTES);
 	if (!buf)
 		return -ENOMEM;
@@ -130,6 +158,11 @@ int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 	iobuf_unref(buf);
 	if (r < 0 && r != -ENOMEM)
 		r = read_distrusted(fs, s, ret_plain);
+	if (r < 0 && r != -ENOMEM && s->blocks > 1) {
+		r = read_mixed(fs, s, mixed, ret_plain);
+		if (r == 0)
+			heal(fs, s, mixed);
+	}
 	if (r < 0 && r != -ENOMEM) {
 		report_unreadable(fs, s);
 		r = -EIO;

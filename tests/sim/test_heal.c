@@ -301,6 +301,44 @@ static void two_in_a_row(void)
 	}
 }
 
+/* A record of four blocks is damaged, or cannot be read, at one place, and what it would be rebuilt from at another. */
+static void damaged_on_both(void)
+{
+	static uint8_t bytes[UNIT_BYTES], want[UNIT_BYTES];
+	for (unsigned kind = 0; kind < 3; kind++) {
+		struct fs_attr attr;
+		make_units(15 + kind);
+		fill(77, want, sizeof want);
+		REQUIRE(fs_mknod(simfs_fs(sim), OBJECT_ROOT, "long", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+		REQUIRE(fs_write(simfs_fs(sim), attr.ino, want, sizeof want, 0, false, NULL) == (ssize_t)sizeof want);
+		REQUIRE(simfs_remount(sim) == 0);
+		const struct config *config = array_config(fs_array(simfs_fs(sim)));
+		address at = first_address(attr.ino);
+		const struct band *b = config_band(config, address_band(at));
+		const struct column *parity = &b->columns[band_parity_column(b, band_row_of(b, at))];
+		uint64_t offset_bytes, parity_bytes = column_row_offset_bytes(&config->geometry, parity, band_row_of(b, at)) + 2 * BLOCK_BYTES;
+		struct simdisk *disk = unit_place(at, &offset_bytes), *other = sim->world->disks[parity->member];
+		struct simfault fault = { .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ), .from_bytes = offset_bytes,
+			.to_bytes = offset_bytes + SIM_SECTOR_BYTES };
+		if (kind == 1)
+			simdisk_fault(disk, &fault);
+		else
+			simdisk_flip(disk, offset_bytes + 3, 1);
+		fault.from_bytes = parity_bytes;
+		fault.to_bytes = parity_bytes + SIM_SECTOR_BYTES;
+		if (kind == 2)
+			simdisk_fault(other, &fault);
+		else
+			simdisk_flip(other, parity_bytes + 5, 1);
+		CHECK_EQ(fs_read(simfs_fs(sim), attr.ino, bytes, sizeof bytes, 0), sizeof bytes);
+		CHECK(!memcmp(bytes, want, sizeof want));
+		CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+		mend();
+		CHECK_EQ(fs_check(simfs_fs(sim), true, complain, NULL), 0);
+		simfs_free(sim);
+	}
+}
+
 /* A sector of each of two units cannot be read, at different places, and what lies at a third place is lost: the rest cannot be mended, since
  * not all of the row verifies.  Each reading of the row notes both units: that must not go on for ever. */
 static void two_and_lost(void)
@@ -445,6 +483,7 @@ int main(void)
 	unreadable_on_two();
 	replaced();
 	parity_waits();
+	damaged_on_both();
 	two_in_a_row();
 	two_and_lost();
 	unit_waits();
