@@ -150,14 +150,15 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t o
 /* All bytes or -errno.  kill_suidgid as FS_KILL_SUIDGID; *ret_killed (may be NULL) tells if bits were dropped. */
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed);
 /* The same of the first bytes of a buffer that is the caller's alone.  A large write keeps parts of it instead of copying them: if it has
- * another reference afterwards, its bytes are no longer the caller's. */
+ * another reference afterwards, its bytes are no longer the caller's.  *ret_stale tells if what somebody may remember of the file is far
+ * from right now: bits were dropped, or it has its first blocks, or about twice as many. */
 enum fs_write_kind {
 	FS_WRITE,
 	FS_WRITE_KILL_SUIDGID,
 	FS_WRITE_KEEP_TIMES,             /* whoever writes sends the times itself, as the kernel does */
 };
 ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
-	bool *ret_killed);
+	bool *ret_stale);
 /* fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others -EOPNOTSUPP. */
 int fs_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t offset_bytes, uint64_t length_bytes);
 /* SEEK_DATA and SEEK_HOLE of lseek(2); -ENXIO beyond the end. */

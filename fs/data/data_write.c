@@ -20,6 +20,7 @@ struct write {
 	bool keep_times;
 	bool blocks_only;                /* neither inline data nor the size is touched */
 	bool killed;
+	bool grew;                       /* to another power of two of blocks */
 };
 
 static bool stays_inline(const struct inode *inode, uint64_t end_bytes)
@@ -47,6 +48,11 @@ static int write_inline(struct fs *fs, struct inode *inode, const struct data_ed
 	return inode_changed(fs, tree_put(fs, fs_file_tree(fs), &key, bytes, (unsigned)size_bytes));
 }
 
+static bool grows(uint64_t before, uint64_t after)
+{
+	return after > before && (after ^ before) > before;
+}
+
 static int write_locked(struct fs *fs, struct write *write)
 {
 	struct data_edit *edit = &write->edit;
@@ -60,6 +66,7 @@ static int write_locked(struct fs *fs, struct write *write)
 	bool is_inline = !write->blocks_only && stays_inline(&inode, edit->end_bytes);
 	if (!is_inline && (inode.flags & INODE_HAS_INLINE))
 		return WRITE_UNINLINE;
+	uint64_t blocks = inode_blocks_shown(&inode);
 	r = inode_prepare(fs, edit->ino);
 	if (r == 0)
 		r = is_inline ? write_inline(fs, &inode, edit) : edit_apply(fs, edit, &inode);
@@ -67,6 +74,7 @@ static int write_locked(struct fs *fs, struct write *write)
 		return r;
 	if (edit->end_bytes > inode.size_bytes && !write->blocks_only)
 		inode.size_bytes = edit->end_bytes;
+	write->grew |= grows(blocks, inode_blocks_shown(&inode));
 	if (!write->keep_times)
 		inode.mtime_ns = inode.ctime_ns = fs_now_ns(fs);
 	if (write->kill_suidgid && S_ISREG(inode.mode)) {
@@ -194,7 +202,7 @@ ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uin
 }
 
 ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t bytes, uint64_t offset_bytes, enum fs_write_kind kind,
-	bool *ret_killed)
+	bool *ret_stale)
 {
 	struct write write = { .kill_suidgid = kind == FS_WRITE_KILL_SUIDGID, .keep_times = kind == FS_WRITE_KEEP_TIMES };
 	op_by_user(fs);
@@ -203,7 +211,7 @@ ssize_t fs_write_buffer(struct fs *fs, uint64_t ino, struct iobuf *buf, size_t b
 		write.keep = buf;
 	ssize_t n = write_all(fs, &write, ino, buf->data, bytes, offset_bytes);
 
-	*ret_killed = n >= 0 && write.killed;
+	*ret_stale = n >= 0 && (write.killed || write.grew);
 	return n;
 }
 

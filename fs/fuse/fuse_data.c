@@ -118,7 +118,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	struct fuse_file_info *fi)
 {
 	struct fuse_server *server = server_of(req);
-	bool killed = false, kill = !fi->writepage && fuse_hook_kill_suidgid();
+	bool stale = false, kill = !fi->writepage && fuse_hook_kill_suidgid();
 
 	int r = kill ? kill_foreign_sgid(req, ino) : 0;
 	if (r < 0) {
@@ -129,14 +129,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	/* Also one that was handed through: two within a tick of its clock have one time for the kernel, which it sends once; ours would
 	 * stay if the clock ticked on the way here. */
 	enum fs_write_kind kind = kill ? FS_WRITE_KILL_SUIDGID : fi->writepage || server->kernel_times ? FS_WRITE_KEEP_TIMES : FS_WRITE;
-	ssize_t n = fs_write_buffer(server->fs, ino, fuse_hook_payload(), size, (uint64_t)offset, kind, &killed);
+	ssize_t n = fs_write_buffer(server->fs, ino, fuse_hook_payload(), size, (uint64_t)offset, kind, &stale);
 	/* The kernel sends an fsync after a write of its cache, but none after one that it handed through. */
 	if (n >= 0 && !fi->writepage && (fi->flags & O_DSYNC)) {
 		r = fs_fsync(server->fs, ino, !(fi->flags & O_SYNC & ~O_DSYNC));
 		n = r < 0 ? r : n;
 	}
-	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec. */
-	if (killed)
+	/* Before the writer goes on: a mode that the kernel remembers would still be honoured by exec.  And of what it writes back it does
+	 * not expect more blocks while the file is open: for tar -S one that seems to have none is a hole. */
+	if (stale)
 		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);

@@ -187,7 +187,7 @@ bool inode_kill_suidgid(struct inode *inode)
 
 /* In units of 512 bytes.  Of data in the tree too, which takes no block of its own: a file of none at all is a hole for programs that
  * save sparse files (tar -S), and they do not even read it. */
-static uint64_t blocks_shown(const struct inode *inode)
+uint64_t inode_blocks_shown(const struct inode *inode)
 {
 	uint64_t inline_bytes = inode->flags & INODE_HAS_INLINE ? inode->size_bytes : 0;
 
@@ -200,7 +200,7 @@ void inode_attr(struct fs *fs, const struct inode *inode, struct fs_attr *ret_at
 		.ino = inode->ino, .mode = inode->mode, .uid = inode->uid, .gid = inode->gid, .links = inode->links,
 		.generation = inode->generation, .rdev = inode->rdev,
 		.size_bytes = S_ISDIR(inode->mode) ? inode->entries : inode->size_bytes,
-		.blocks = blocks_shown(inode),
+		.blocks = inode_blocks_shown(inode),
 		.atime_ns = inode->atime_ns, .mtime_ns = inode->mtime_ns, .ctime_ns = inode->ctime_ns, .btime_ns = inode->btime_ns,
 	};
 	inode_table_atime(fs, inode, &ret_attr->atime_ns);

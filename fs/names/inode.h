@@ -34,6 +34,8 @@ void inode_encode(const struct inode *inode, struct inode_item *ret_item);
 int inode_prepare(struct fs *fs, uint64_t ino);
 /* After inode_prepare. */
 int inode_store(struct fs *fs, const struct inode *inode);
+/* st_blocks. Pure. */
+uint64_t inode_blocks_shown(const struct inode *inode);
 void inode_attr(struct fs *fs, const struct inode *inode, struct fs_attr *ret_attr);
 
 /* A new object in memory, numbered with the next free number, which it does not take yet (inode_create does): times are now, one

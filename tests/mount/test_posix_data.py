@@ -129,6 +129,14 @@ def data(m):
     os.close(fd)
     touch(m + "small", 0o644, b"s")
     lib.check(os.stat(m + "small").st_blocks > 0, "a file with data is no hole")
+    fd = os.open(m + "growing", os.O_CREAT | os.O_RDWR)
+    for size in [100, 2000, 10000, 100000, 3000000]:
+        os.pwrite(fd, b"x" * size, 0)
+        os.fstat(fd)                     # it need not know yet
+        os.fsync(fd)
+        blocks = os.fstat(fd).st_blocks  # nor all of them while it is open
+        lib.check(blocks * 512 * 2 >= size, f"{blocks} blocks of {size} bytes")
+    os.close(fd)
     # fallocate(2).
     fd = os.open(m + "allocated", os.O_CREAT | os.O_RDWR)
     os.posix_fallocate(fd, 0, 100000)
