@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <linux/limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #define ACL_ACCESS "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
+#define TRUSTED "trusted."
 
 struct read_buffer {
 	void *bytes;
@@ -177,7 +179,7 @@ static bool is_acl(const char *name)
 /* Linux's namespaces of names; the kernel passes on any name. */
 static int xattr_namespace(const char *name)
 {
-	static const char *const prefixes[] = { "user.", "trusted.", "security." };
+	static const char *const prefixes[] = { "user.", TRUSTED, "security." };
 
 	if (is_acl(name))
 		return 0;
@@ -242,9 +244,46 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 	reply_xattr(req, ino, name, size, get_value);
 }
 
+/* Takes names of trusted attributes out of a list; returns how long it is then. */
+static size_t hide_trusted(char *names, size_t bytes)
+{
+	size_t kept = 0, next;
+
+	for (size_t i = 0; i < bytes; i = next) {
+		next = i + strlen(names + i) + 1;
+		if (!strncmp(names + i, TRUSTED, strlen(TRUSTED)))
+			continue;
+		memmove(names + kept, names + i, next - i);
+		kept += next - i;
+	}
+	return kept;
+}
+
+/* Who is not privileged does not see trusted attributes; the kernel refuses their values, and passes the list on as it is. */
+static void list_untrusted(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	autofree char *names = malloc(XATTR_LIST_MAX);
+	ssize_t n = names ? fs_listxattr(fs_of(req), ino, names, XATTR_LIST_MAX) : -ENOMEM;
+
+	if (n < 0) {
+		fuse_reply_err(req, n == -ERANGE ? E2BIG : (int)-n);
+		return;
+	}
+	size_t bytes = hide_trusted(names, (size_t)n);
+	if (!size)
+		fuse_reply_xattr(req, bytes);
+	else if (bytes > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, names, bytes);
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	reply_xattr(req, ino, NULL, size, get_names);
+	if (fuse_req_ctx(req)->uid == 0)
+		reply_xattr(req, ino, NULL, size, get_names);
+	else
+		list_untrusted(req, ino, size);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

@@ -139,6 +139,8 @@ def xattrs(m):
         expect_as(USER, None, os.setxattr, path, "user.u", b"1")
         expect_as(USER, "EPERM", os.setxattr, path, "trusted.u", b"1")
         expect_as(USER, "ENODATA", os.getxattr, path, "trusted.t")
+        lib.check_equal(sorted(os.listxattr(path)), ["trusted.t", "user.u", "user.v"], "all names")
+        lib.check_equal(sorted(as_user(USER, os.listxattr, path)), ["user.u", "user.v"], "names for who is not privileged")
         expect_as(1000, "EACCES", os.setxattr, path, "user.u", b"1")
         expect_as(1000, b"1", os.getxattr, path, "user.u")
         os.chmod(path, 0o700)
