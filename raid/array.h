@@ -240,8 +240,9 @@ int array_resume(struct array *array, const char *path, unsigned *ret_member);
 int array_gap_advance(struct array *array, unsigned member, address position);
 int array_gap_close(struct array *array, unsigned member);
 /* Other rows may be live from now on than those that were when members were filled and columns copied, or it is no longer known which
- * generation wrote them: gaps, where there are any, cover everything up to `generation`, and jobs begin anew. */
-void array_doubt_rows(struct array *array, uint64_t generation);
+ * generation wrote them: gaps, where there are any, cover everything up to `generation`, and jobs begin anew.  `older` (or NULL) is the
+ * root whose rows these are: who lacked something then may lack it still, though it is in sync, and is verified. */
+void array_doubt_rows(struct array *array, uint64_t generation, const struct root_header *older);
 void array_count_healed(struct array *array, unsigned member);
 void array_count_caught_up(struct array *array, unsigned member, uint64_t bytes);
 

@@ -311,11 +311,18 @@ int array_gap_advance(struct array *array, unsigned index, address position)
 	return 0;
 }
 
-void array_doubt_rows(struct array *array, uint64_t generation)
+void array_doubt_rows(struct array *array, uint64_t generation, const struct root_header *older)
 {
 	SCOPED_LOCK(&array->mutex);
 	for (unsigned i = 0; i < array->member_count; i++) {
-		struct gap *gap = &array->members[i].gap;
+		struct member *member = &array->members[i];
+		struct gap *gap = &member->gap;
+		/* What was free when it was filled was left as it was. */
+		if (older && member_state_now(member) == MEMBER_IN_SYNC
+				&& (older->members[i].state != MEMBER_IN_SYNC || older->members[i].gap.present)) {
+			gap->present = true;
+			member->settled = false;
+		}
 		if (!gap->present)
 			continue;
 		gap->from = gap->position = 0;

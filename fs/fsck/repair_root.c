@@ -104,7 +104,13 @@ int fs_revert(struct fs *fs)
 		return -EINVAL;
 	if (!fs->older)
 		return 0;                /* it is the newest */
-	int r = keep_newest(fs);
+	uint8_t record[ROOT_BYTES];
+	struct root_header header;
+	int r = array_root_of(fs->array, fs->options.root_generation, record);
+	if (r == 0)
+		r = root_header_decode(record, &header);
+	if (r == 0)
+		r = keep_newest(fs);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&fs->lock);
@@ -114,7 +120,7 @@ int fs_revert(struct fs *fs)
 	scrub_restart(fs);
 	txn_mark_dirty(fs);
 	pthread_mutex_unlock(&fs->lock);
-	array_doubt_rows(fs->array, fs->root_generation);        /* rows live again that were free when members were filled */
+	array_doubt_rows(fs->array, fs->root_generation, &header);       /* rows live again that were free when members were filled */
 	r = commit_run(fs);
 	fs->read_only = r < 0;
 	fs->older = r < 0;

@@ -364,7 +364,7 @@ int repair_space(struct check *c)
 	if (r == 0)
 		r = free_old(&b);
 	if (r == 0) {
-		array_doubt_rows(fs->array, fs->durable);
+		array_doubt_rows(fs->array, fs->durable, NULL);
 		r = commit_new(fs);
 	}
 	if (r < 0) {

@@ -445,6 +445,35 @@ static void reverted(void)
 	simfs_free(sim);
 }
 
+/* An older root, from when a member was out, is made the newest again: that one was filled since then, but not with what was free by then. */
+static void reverted_to_a_gap(void)
+{
+	struct story run = start(SERVING, 69);
+	struct simfs *sim = run.sim;
+	replace_leave_out(sim, OLD, OLD);
+	REQUIRE(simfs_remount(sim) == 0);
+	REQUIRE(story_write_files(&run, 20) == 0);
+	uint64_t generation = fs_generation(sim->fs);
+	for (unsigned i = 0; i < run.synced; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "file%u", i);
+		if (!story_unlinks(i, run.synced))
+			REQUIRE(fs_unlink(sim->fs, OBJECT_ROOT, name) == 0);
+	}
+	replace_leave_out(sim, NO_DISK, NO_DISK);
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK(replace_settle(sim));
+	REQUIRE(simfs_close(sim, false) == 0);
+	sim->options.root_generation = generation;
+	REQUIRE(simfs_open(sim) == 0);
+	CHECK_EQ(fs_revert(sim->fs), 0);
+	sim->options.root_generation = 0;
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK(replace_settle(sim));
+	CHECK(replace_is_whole(sim, NO_DISK, &run));
+	simfs_free(sim);
+}
+
 /* A gap that the walk cannot verify, since a member is out that is no source, stays open: parity in it may be old.  Nothing but the root
  * is missing on the member that has the gap, so that the mount, with two at fault, finds what it needs. */
 static void gap_stays(void)
@@ -520,6 +549,7 @@ int main(int argc, char **argv)
 	one_after_the_other();
 	away_for_a_moment();
 	reverted();
+	reverted_to_a_gap();
 	gap_stays();
 	refused();
 	return CHECK_DONE();
