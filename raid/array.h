@@ -108,8 +108,8 @@ struct mount_id array_mount(const struct array *array);
 /* ---- Taking the term, writing roots ---- */
 
 /* Design §5 "Terms": writes and flushes the promise on every present member; the caller then writes
- * the opening root with array_write_root.  Before the first write; again, if that root could not be written.  Also restores label copies that differ
- * from the one that the chosen root names (but see array_complete_labels).  -EROFS, -EIO. */
+ * the opening root with array_write_root.  Before the first write; again, if that root could not be written.  Also restores label
+ * copies that differ from the one that the chosen root names (but see array_complete_labels).  -EROFS, -EIO. */
 int array_take_term(struct array *array);
 /* Present members that were made again without a key (raid/array_keyless.h), bit by member, until array_complete_labels.
  * What they had in their log rings is gone.  So a read-write mount that finds one commits at once (rule K3). */
@@ -147,8 +147,8 @@ int array_read(struct array *array, address from, unsigned blocks, struct iobuf 
 /* As array_read for blocks inside ONE unit, but never from the column that holds it: by XOR of all others
  * (which may be stale as well: array_stale tells). */
 int array_read_rebuilt(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
-/* The same from that column, of a member that array_read does not ask first since it is out, or being filled: -EIO if it is neither, or does
- * not answer.  What was written before it was dropped may be there, and be nowhere else, if something is wrong with the others. */
+/* The same from that column, of a member that array_read does not ask first since it is out, or being filled: -EIO if it is neither, or
+ * does not answer.  What was written before it was dropped may be there, and be nowhere else, if something is wrong with the others. */
 int array_read_distrusted(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
 
 /* For healing, catching up and scrubbing: one whole unit of one column of a row, as it lies there

@@ -138,8 +138,8 @@ static bool stops(int r) { return r < 0 && r != -EIO && r != -EUCLEAN && r != -E
 int repair_round(struct check *c)
 {
 	/* An inode before the names that lead to it; names before objects, so that these are counted when their names are there. */
-	static const enum suspect_kind order[] = { SUSPECT_HEADLESS, SUSPECT_UNREADABLE, SUSPECT_PARITY, SUSPECT_XATTR, SUSPECT_LINK, SUSPECT_ENTRY,
-		SUSPECT_UNOWNED, SUSPECT_OBJECT, SUSPECT_UNROOTED };
+	static const enum suspect_kind order[] = { SUSPECT_HEADLESS, SUSPECT_UNREADABLE, SUSPECT_PARITY, SUSPECT_XATTR, SUSPECT_LINK,
+		SUSPECT_ENTRY, SUSPECT_UNOWNED, SUSPECT_OBJECT, SUSPECT_UNROOTED };
 	int r = 0;
 	bool lost = c->fs->system_lost;
 	if (c->space_findings > 0 || lost) {

@@ -407,7 +407,7 @@ void log_name(struct fs *fs, struct root_body *body)
 		struct mount_id mount = array_mount(fs->array);
 		log->next = (struct log_position){ .sequence = 1 };
 		memcpy(log->next.mount, mount.b, sizeof log->next.mount);
-		log->at_bytes = 0;       /* not where the root found at open goes on, if a replay was cut off after the last of its records */
+		log->at_bytes = 0;       /* a root found at open may go on elsewhere: a replay was cut off after the last of its records */
 	}
 	memcpy(body->log_mount, log->next.mount, sizeof body->log_mount);
 	memcpy(body->log_tag, log->next.tag, sizeof body->log_tag);
