@@ -205,9 +205,10 @@ int array_flush(struct array *array, uint64_t generation)
 		return -EROFS;
 	for (unsigned i = 0; i < array->member_count; i++) {
 		struct member *member = &array->members[i];
-		if (!member_takes_writes(member))
+		struct disk *disk = atomic_load(&member->disk);
+		if (!member_takes_writes(member) || !disk)       /* a spare may be leaving at this moment */
 			continue;
-		ios[count] = (struct disk_io){ .op = DISK_FLUSH, .disk = atomic_load(&member->disk) };
+		ios[count] = (struct disk_io){ .op = DISK_FLUSH, .disk = disk };
 		members[count++] = (uint8_t)i;
 	}
 	if (!count)
