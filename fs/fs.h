@@ -147,6 +147,8 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 
 /* Bytes read (short only at the end of the file) or -errno; -EIO for what cannot be rebuilt. */
 ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes);
+/* The same for O_NOATIME: the atime stays. */
+ssize_t fs_read_unnoted(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes);
 /* All bytes or -errno.  kill_suidgid as FS_KILL_SUIDGID; *ret_killed (may be NULL) tells if bits were dropped. */
 ssize_t fs_write(struct fs *fs, uint64_t ino, const void *buf, size_t bytes, uint64_t offset_bytes, bool kill_suidgid, bool *ret_killed);
 /* The same of the first bytes of a buffer that is the caller's alone.  A large write keeps parts of it instead of copying them: if it has

@@ -19,6 +19,7 @@ struct batch {
 	uint64_t start_bytes, end_bytes; /* what is wanted; end is cut to the size of the file */
 	uint64_t room_end_bytes;         /* end of the caller's buffer, as an offset in the file */
 	uint8_t *to;                     /* for start_bytes on */
+	bool unnoted;                    /* it is no access */
 	bool is_inline;                  /* the bytes are there already */
 	unsigned record_count, place_count;
 	unsigned room;                   /* of each list: one for each block that a batch can touch */
@@ -128,6 +129,8 @@ static int collect_locked(struct fs *fs, struct batch *batch)
 	batch->end_bytes = end_bytes;
 	if (end_bytes <= batch->start_bytes)
 		return 0;
+	if (!batch->unnoted)
+		inode_accessed(fs, &inode);
 	if (inode.flags & INODE_HAS_INLINE) {
 		r = data_inline_load(fs, &inode, bytes);
 		if (r < 0)
@@ -253,7 +256,7 @@ static int read_batch(struct fs *fs, struct batch *batch)
 	return r;
 }
 
-ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes)
+static ssize_t read_all(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes, bool unnoted)
 {
 	uint64_t at = offset_bytes;
 	int r = 0;
@@ -264,6 +267,7 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t o
 	struct batch *batch = batch_new(ino, offset_bytes, offset_bytes + bytes);
 	if (!batch)
 		return -ENOMEM;
+	batch->unnoted = unnoted;
 	inode_lock_shared(fs, ino);
 	while (at < offset_bytes + bytes) {
 		batch->start_bytes = at;
@@ -275,11 +279,17 @@ ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t o
 	}
 	inode_unlock(fs, ino);
 	free(batch);
-	if (r < 0)
-		return r;
-	if (at > offset_bytes)
-		inode_accessed(fs, ino);
-	return (ssize_t)(at - offset_bytes);
+	return r < 0 ? r : (ssize_t)(at - offset_bytes);
+}
+
+ssize_t fs_read(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes)
+{
+	return read_all(fs, ino, buf, bytes, offset_bytes, false);
+}
+
+ssize_t fs_read_unnoted(struct fs *fs, uint64_t ino, void *buf, size_t bytes, uint64_t offset_bytes)
+{
+	return read_all(fs, ino, buf, bytes, offset_bytes, true);
 }
 
 /* ---- SEEK_DATA and SEEK_HOLE ---- */

@@ -102,12 +102,11 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 {
 	void *buf = read_buffer(size);
 
-	(void)fi;
 	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	ssize_t n = fs_read(fs_of(req), ino, buf, size, (uint64_t)offset);
+	ssize_t n = (fi->flags & O_NOATIME ? fs_read_unnoted : fs_read)(fs_of(req), ino, buf, size, (uint64_t)offset);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

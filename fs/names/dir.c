@@ -353,6 +353,8 @@ static int batch_fill(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_at
 	batch->end = r == 0 && inode.links == 0;
 	if (r < 0 || batch->end)
 		return r;
+	if (cookie == 0)
+		inode_accessed(fs, &inode);
 	if (cookie < COOKIE_DOT) {
 		dots.ino = dir;
 		dots.cookie = COOKIE_DOT;
@@ -396,8 +398,6 @@ int fs_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool with_attr, boo
 	struct batch batch;
 	struct op op;
 
-	if (cookie == 0)
-		inode_accessed(fs, dir);
 	if (cookie == 0 && fs->options.salvage) {
 		int r = salvage_entries(fs, dir);
 		if (r < 0)

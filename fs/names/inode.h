@@ -53,8 +53,8 @@ int inode_unclean(struct fs *fs, uint64_t ino, const char *what);
  * filesystem refuses every change from then on.  Returns r. */
 int inode_changed(struct fs *fs, int r);
 
-/* relatime(mount(8)): notes an access, in memory. No lock needed. */
-void inode_accessed(struct fs *fs, uint64_t ino);
+/* An access: notes it, in memory, if relatime (mount(8)) wants that. With fs->lock held. */
+void inode_accessed(struct fs *fs, const struct inode *inode);
 
 /* Called by the commit, without fs->lock, before it freezes the transaction: stores the atimes noted so far. */
 int inode_store_atimes(struct fs *fs);

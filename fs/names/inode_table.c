@@ -288,19 +288,32 @@ void fs_unref(struct fs *fs, uint64_t ino, uint64_t count)
 		inode_reap(fs, ino);
 }
 
-void inode_accessed(struct fs *fs, uint64_t ino)
+/* relatime: an access at `atime_ns` changes the atime that was there only if that tells nothing about the last change, or is a
+ * day old. */
+static bool relatime(const struct inode *inode, int64_t before_ns, int64_t atime_ns)
+{
+	return inode->mode != 0 && atime_ns > before_ns
+		&& (before_ns <= inode->mtime_ns || before_ns <= inode->ctime_ns || atime_ns - RELATIME_NS >= before_ns);
+}
+
+void inode_accessed(struct fs *fs, const struct inode *inode)
 {
 	struct inode_table *table = fs->inodes;
-	int64_t now = fs_now_ns(fs);
+	int64_t now = fs_now_ns(fs), before = inode->atime_ns;
 
 	if (fs->options.read_only)
 		return;
 	SCOPED_LOCK(&table->mutex);
-	struct table_entry *e = *slot_of(table, ino);
-	if (!e || list_alone(&e->note_link)) {
+	struct table_entry *e = *slot_of(table, inode->ino);
+	bool noted = e && !list_alone(&e->note_link);
+	if (noted && relatime(inode, before, e->atime_ns))
+		before = e->atime_ns;
+	if (!relatime(inode, before, now))
+		return;
+	if (!noted) {
 		if (table->note_count >= NOTES_MAX)
 			return;
-		e = entry_get(table, ino);
+		e = entry_get(table, inode->ino);
 		if (!e)
 			return;
 		if (!e->orphan) {
@@ -311,21 +324,12 @@ void inode_accessed(struct fs *fs, uint64_t ino)
 	e->atime_ns = now;
 }
 
-/* relatime: an access at `atime_ns` changes the atime that is stored only if that tells nothing about the last change,
- * or is a day old. */
-static bool relatime(const struct inode *inode, int64_t atime_ns)
-{
-	return inode->mode != 0 && atime_ns > inode->atime_ns
-		&& (inode->atime_ns <= inode->mtime_ns || inode->atime_ns <= inode->ctime_ns
-			|| atime_ns - RELATIME_NS >= inode->atime_ns);
-}
-
 bool inode_table_atime(struct fs *fs, const struct inode *inode, int64_t *ret_atime_ns)
 {
 	SCOPED_LOCK(&fs->inodes->mutex);
 	struct table_entry *e = *slot_of(fs->inodes, inode->ino);
 
-	if (!e || list_alone(&e->note_link) || !relatime(inode, e->atime_ns))
+	if (!e || list_alone(&e->note_link) || !relatime(inode, inode->atime_ns, e->atime_ns))
 		return false;
 	*ret_atime_ns = e->atime_ns;
 	return true;

@@ -75,6 +75,19 @@ def times(m):
     os.read(fd, 100)
     os.close(fd)
     lib.check(os.stat(m + "g").st_atime_ns > 10**18, "an access is noted when the file was changed after the last one")
+    os.utime(m + "g", (1, 2))
+    fd = os.open(m + "g", os.O_RDONLY | os.O_NOATIME)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.read(fd, 100)
+    os.close(fd)
+    lib.check_equal(os.stat(m + "g").st_atime_ns, 10**9, "O_NOATIME")
+    os.mkdir(m + "listed")
+    time.sleep(0.02)
+    os.listdir(m + "listed")
+    before = os.stat(m + "listed").st_atime_ns
+    time.sleep(0.02)
+    os.listdir(m + "listed")
+    lib.check_equal(os.stat(m + "listed").st_atime_ns, before, "relatime: the second access tells nothing new")
     # Order: what is done later has no earlier time.
     last, backwards = 0, 0
     for i in range(200):

@@ -474,6 +474,17 @@ static void test_atime(void)
 	CHECK_EQ(fs_read(fs, f, &byte, 1, 0), 1);
 	int64_t first = attr_of(f).atime_ns;
 	CHECK(first > made);             /* older than the last change */
+	simfs_sleep(sim, 1000);
+	CHECK_EQ(fs_read(fs, f, &byte, 1, 0), 1);
+	CHECK_EQ(attr_of(f).atime_ns, first);
+	struct fs_attr mode = { .mode = 0600 };
+	CHECK_EQ(fs_setattr(fs, f, &mode, FS_SET_MODE, NULL), 0);
+	CHECK_EQ(attr_of(f).atime_ns, first);
+	CHECK_EQ(fs_read_unnoted(fs, f, &byte, 1, 0), 1);
+	CHECK_EQ(attr_of(f).atime_ns, first);
+	CHECK_EQ(fs_read(fs, f, &byte, 1, 0), 1);
+	CHECK(attr_of(f).atime_ns > first);
+	first = attr_of(f).atime_ns;
 	remount();
 	CHECK_EQ(attr_of(f).atime_ns, first);
 	CHECK_EQ(fs_read(fs, f, &byte, 1, 0), 1);
