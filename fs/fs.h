@@ -104,6 +104,7 @@ int fs_getattr(struct fs *fs, uint64_t ino, struct fs_attr *ret_attr);
 #define FS_KILL_SUIDGID 128u     /* drop suid, and sgid where group execute is set */
 #define FS_SET_ATIME_NOW 256u
 #define FS_SET_MTIME_NOW 512u
+#define FS_KEEP_TIMES 1024u      /* with FS_SET_SIZE: no other times change than those to be set */
 int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *attr, unsigned set, struct fs_attr *ret_attr);
 
 /* `mode` carries the type (S_IFREG, S_IFDIR, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK); it is NOT yet masked: a default ACL of the

@@ -198,6 +198,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		set &= ~FS_SET_ATIME;
 	if (set & FS_SET_MTIME_NOW)
 		set &= ~FS_SET_MTIME;
+	/* A truncation that changes times comes with them, also ftruncate(2) to the same size. Of others the kernel would go on with the
+	 * times that it has, as long as it remembers the file. */
+	if (server_of(req)->kernel_times && set & FS_SET_SIZE)
+		set |= FS_KEEP_TIMES;
 	/* With killpriv, a chown drops the bits without being told to, also one that changes neither owner nor group: the kernel
 	 * sends at most a ctime then. With nothing to set it asks for that alone (before fallocate). */
 	if (server_of(req)->killpriv && (set & (FS_SET_UID | FS_SET_GID) || !(set & ~FS_SET_CTIME)))

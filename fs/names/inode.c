@@ -303,11 +303,11 @@ int fs_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *attr, unsigned
 	int r;
 
 	if (set & FS_SET_SIZE) {
-		r = data_truncate(fs, ino, attr->size_bytes, true);
+		r = data_truncate(fs, ino, attr->size_bytes, !(set & FS_KEEP_TIMES));
 		if (r < 0)
 			return r;
 	}
-	set &= ~FS_SET_SIZE;
+	set &= ~(FS_SET_SIZE | FS_KEEP_TIMES);
 	if (set == 0)
 		return fs_getattr(fs, ino, ret_attr ? ret_attr : &ignored);
 	r = op_begin(fs, &op, OP_FREE, 0);

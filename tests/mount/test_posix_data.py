@@ -14,6 +14,11 @@ def with_fd(path, act):
     os.close(fd)
 
 
+def forget_inodes():
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+
+
 def truncate(m):
     touch(m + "f", 0o644, b"0123456789")
     for size in [0, 123, 4096, 100000, 1234567890, 5]:
@@ -23,6 +28,19 @@ def truncate(m):
     fd = os.open(m + "f", os.O_RDWR)
     with Times(["f.m", "f.c"], f=m + "f"):
         os.ftruncate(fd, 7)
+    with Times(["f.m", "f.c"], f=m + "f"):
+        os.ftruncate(fd, 7)              # also to the same size
+    # truncate(2) to the same size changes times or not, as the filesystem likes; but it must be of one mind.
+    os.fsync(fd)
+    time.sleep(0.02)
+    os.truncate(m + "f", 7)
+    before = os.stat(m + "f")
+    os.close(fd)
+    os.sync()
+    forget_inodes()
+    after = os.stat(m + "f")
+    lib.check_equal((after.st_mtime_ns, after.st_ctime_ns), (before.st_mtime_ns, before.st_ctime_ns), "the kernel forgot what it knew")
+    fd = os.open(m + "f", os.O_RDWR)
     os.ftruncate(fd, 0)
     os.write(fd, b"0123456789" * 1000)
     for size, grown in [(5000, 9000), (4096, 8192), (1, 3), (0, 5000)]:
