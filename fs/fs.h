@@ -22,6 +22,7 @@ struct fs;
 struct fs_options {
 	bool read_only;
 	bool no_replay;                  /* with read_only: the trees as the newest root has them, without the intent log (for checks) */
+	bool no_atime, no_diratime;      /* accesses are not noted: at all, or of directories */
 	bool salvage;                    /* with read_only: go on where parts of the trees cannot be read */
 	bool repair;                     /* for fs_check_run with repair: likewise, and nothing is done by itself, no replay either */
 	uint64_t root_generation;        /* open with this older root, not the newest (fs_revert); 0: the newest */

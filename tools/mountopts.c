@@ -15,7 +15,7 @@
 /* Handed on to libfuse as they are. */
 static const char *const passed[] = {
 	"allow_other", "allow_root", "auto_unmount", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async",
-	"dirsync", "atime", "noatime", "diratime", "nodiratime",
+	"dirsync", "atime", "noatime",
 };
 static const char *const passed_with_value[] = { "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext=" };
 
@@ -195,6 +195,13 @@ static int parse_one(struct mount_options *options, const char *option, struct f
 	}
 	if (!strcmp(option, "nonempty")) {
 		options->nonempty = true;
+		return 0;
+	}
+	/* The kernel leaves access times to us, and tells of none of these; libfuse does not take the second two. */
+	if (!strcmp(option, "atime") || !strcmp(option, "noatime"))
+		options->no_atime = option[0] == 'n';
+	if (!strcmp(option, "diratime") || !strcmp(option, "nodiratime")) {
+		options->no_diratime = option[0] == 'n';
 		return 0;
 	}
 	options->suid_given |= !strcmp(option, "suid") || !strcmp(option, "nosuid");

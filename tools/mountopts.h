@@ -16,6 +16,7 @@ struct mount_options {
 	bool salvage;                    /* needs read_only */
 	bool allow_none;                 /* cipher=none */
 	bool nonempty;
+	bool no_atime, no_diratime;
 	bool suid_given, dev_given;      /* suid or nosuid, dev or nodev */
 	uint64_t cache_bytes, dirty_bytes;
 	unsigned commit_seconds, timeout_seconds;

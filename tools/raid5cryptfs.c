@@ -266,6 +266,8 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 		struct fs_options options = {
 			.read_only = o->read_only,
 			.salvage = o->salvage,
+			.no_atime = o->no_atime,
+			.no_diratime = o->no_diratime,
 			.node_cache_bytes = o->cache_bytes,
 			.dirty_bytes = o->dirty_bytes,
 			.commit_interval_ms = o->commit_seconds * 1000,

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define BUCKETS_FIRST 1024u
 /* Notes of atimes that are kept; more are forgotten (atime is a courtesy). */
@@ -301,7 +302,7 @@ void inode_accessed(struct fs *fs, const struct inode *inode)
 	struct inode_table *table = fs->inodes;
 	int64_t now = fs_now_ns(fs), before = inode->atime_ns;
 
-	if (fs->options.read_only)
+	if (fs->options.read_only || fs->options.no_atime || (fs->options.no_diratime && S_ISDIR(inode->mode)))
 		return;
 	SCOPED_LOCK(&table->mutex);
 	struct table_entry *e = *slot_of(table, inode->ino);

@@ -208,5 +208,25 @@ def durable_calls(scene, m):
         check_equal(f.read(5), b"hello", "a mapped write")
 
 
+def no_atime(scene):
+    """noatime and nodiratime."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    for options, file_moves, folder_moves in [([], True, True), (["-o", "noatime"], False, False), (["-o", "nodiratime"], True, False),
+                                              (["-o", "noatime,atime"], True, True)]:
+        scene.mount(members, *options)
+        m = scene.path("mnt") + "/"
+        write(m + "f", b"x")
+        os.makedirs(m + "d", exist_ok=True)
+        for name in "fd":
+            os.utime(m + name, (1, 2))
+        scene.umount()                   # so that the kernel has no page of it
+        scene.mount(members, *options)
+        read(m + "f")
+        os.listdir(m + "d")
+        check_equal([os.stat(m + name).st_atime_ns > 10**9 for name in "fd"], [file_moves, folder_moves], f"{options}")
+        scene.umount()
+
+
 if __name__ == "__main__":
-    main(names, open_unlinked, holes, attributes, suid, durable_calls)
+    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime)
