@@ -19,6 +19,7 @@
 #define WAITS_MAX 60000u
 
 static _Atomic bool stop;
+static uint64_t done;
 static _Thread_local bool fsyncs;
 static void (*draw)(void *ctx, void *buf, size_t bytes);
 
@@ -34,16 +35,14 @@ static void *fsync_main(void *arg)
 	struct simfs *sim = arg;
 	struct fs_attr attr;
 	uint8_t bytes[3 * BLOCK_BYTES] = { 0 };
-	uint64_t done = 0;
-	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "log", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	bool right = fs_mknod(sim->fs, OBJECT_ROOT, "log", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0;
 	fsyncs = true;
-	for (; !atomic_load(&stop); done++) {
-		bytes[done % sizeof bytes]++;
-		REQUIRE(fs_write(sim->fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes);
-		REQUIRE(fs_fsync(sim->fs, attr.ino, false) == 0);
+	while (right && !atomic_load(&stop)) {
+		bytes[done++ % sizeof bytes]++;
+		right = fs_write(sim->fs, attr.ino, bytes, sizeof bytes, 0, false, NULL) == (ssize_t)sizeof bytes
+			&& fs_fsync(sim->fs, attr.ino, false) == 0;
 	}
-	CHECK(done > 0);
-	return NULL;
+	return right ? &done : NULL;
 }
 
 static bool left(struct simfs *sim, unsigned member)
@@ -57,6 +56,7 @@ int main(void)
 {
 	struct story story = { 0 };
 	pthread_t thread;
+	void *right;
 	REQUIRE(simfs_make(&story.sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, 91) == 0);
 	struct simfs *sim = story.sim;
 	REQUIRE(story_write_files(&story, 10) == 0);
@@ -65,8 +65,7 @@ int main(void)
 	sim->env.random = draw_slowly;
 	sim->options.threads = 2;
 	REQUIRE(simfs_remount(sim) == 0);
-	if (!sim->fs->threads)
-		REQUIRE(fs_start(sim->fs) == 0);
+	REQUIRE(fs_start(sim->fs) == 0);
 	REQUIRE(pthread_create(&thread, NULL, fsync_main, sim) == 0);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		unsigned from = i % 2 ? DISKS : 1, disk = i % 2 ? 1 : DISKS, member;
@@ -75,7 +74,8 @@ int main(void)
 		REQUIRE(left(sim, from));
 	}
 	atomic_store(&stop, true);
-	pthread_join(thread, NULL);
+	pthread_join(thread, &right);
+	CHECK(right && done > 0);
 	sim->options.threads = FS_INLINE;
 	REQUIRE(simfs_remount(sim) == 0);
 	CHECK(replace_is_whole(sim, DISKS, &story));
