@@ -283,7 +283,7 @@ int array_adopt(struct array *array, struct disk *disk, unsigned *ret_member, st
 	struct disk *old = atomic_load(&member->disk);
 	if (member_state_now(member) != MEMBER_OUT)
 		return fail_set(fail, EBUSY, FAIL_BUSY, "%s is at work already.", member->name);
-	if (old && array->retired_count == RETIRED_MAX)
+	if (old && array->retired_count + MEMBERS_MAX >= RETIRED_MAX)        /* the rest is for members that steps remove */
 		return fail_set(fail, EBUSY, FAIL_BUSY, "Members left and came back too often. Unmount and mount again.");
 	member->gap.from = gap_from_of_return(member->gap.from, scan->has_root ? &scan->root : NULL, (unsigned)index,
 		array->config->version);

@@ -147,6 +147,16 @@ static void fill_added(struct array *array, unsigned index, const struct config_
 	atomic_store(&member->state, MEMBER_IN_SYNC);
 }
 
+/* Under the mutex: is there a place for the disks of those that the step removes? */
+static bool can_retire(const struct array *array, const struct config *next)
+{
+	unsigned count = array->retired_count;
+
+	for (unsigned i = 0; i < array->member_count; i++)
+		count += array->members[i].role != MEMBER_UNUSED && next->members[i].role == MEMBER_UNUSED;
+	return count <= RETIRED_MAX;
+}
+
 /* Under the mutex. */
 static void take_members(struct array *array, const struct config *next, struct disk *added)
 {
@@ -186,7 +196,7 @@ int array_step_take(struct array *array, struct config *next, struct disk *added
 	}
 	SCOPED_LOCK(&array->mutex);
 	assert(array_step_counts(array));
-	if (array->retired_count + MEMBERS_MAX > RETIRED_MAX) {
+	if (!can_retire(array, next)) {
 		free(former);
 		return -EMFILE;
 	}

@@ -411,6 +411,28 @@ static void away_for_a_moment(void)
 	simfs_free(run.sim);
 }
 
+/* One that comes back as another disk again and again is refused in the end, but a spare can always step in for it. */
+static void comes_and_goes(void)
+{
+	struct story run = start(SERVING, 70);
+	struct simfs *sim = run.sim;
+	unsigned member, spare, times = 0;
+	int r = 0;
+	for (; r == 0 && times < 100; times++) {
+		REQUIRE(fs_member_fail(sim->fs, OLD, &sim->fail) == 0);
+		r = fs_member_readd(sim->fs, simdisk_open(sim->world->disks[OLD]), &member, &sim->fail);
+		if (r == 0)
+			CHECK(replace_settle(sim));
+	}
+	CHECK_EQ(r, -EBUSY);
+	CHECK(times > 16);
+	REQUIRE(add_spare(sim, NEW, &spare) == 0);
+	CHECK(replace_settle(sim));
+	CHECK(replaced(sim));
+	CHECK(replace_is_whole(sim, OLD, &run));
+	simfs_free(sim);
+}
+
 /* An older root is made the newest again while columns are on their way: rows live again that were free when they were passed. */
 static void reverted(void)
 {
@@ -548,6 +570,7 @@ int main(int argc, char **argv)
 	cancelled_and_removed();
 	one_after_the_other();
 	away_for_a_moment();
+	comes_and_goes();
 	reverted();
 	reverted_to_a_gap();
 	gap_stays();
