@@ -10,8 +10,8 @@
  *  2. Else all columns are read, everything that lives in the row must verify, and the XOR of all columns must be zero; if only the
  *     source's cannot be read, it is made from the others.
  *  3. If that fails, the row is healed first (mend.h), and copied as in 2.
- *  4. A row in which that cannot be done, or whose parity must wait too long, is copied as it lies on a source in sync, or else, block by
- *     block, as the others make it (gather.h): the target is then no worse than that.  What is lost was reported.
+ *  4. A row in which that cannot be done, or whose parity must wait too long, is copied block by block, as it lies on a source in sync, or
+ *     else as the others make it (gather.h): the target is then no worse than that.  What is lost was reported.
  *
  * With a source that is out, gaps of members in sync (unverified) can be closed by nobody else: the parity of their rows needs the column
  * that is missing. Here it is made, of bytes of which all that lives verifies, and so the row is whole with the target.  A walk from the
@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TRIES_MAX 8u             /* commits that parity of a row is waited for */
 
@@ -117,18 +118,23 @@ static int copy_right(struct fs *fs, const struct band *b, uint64_t row, unsigne
 	return r < 0 ? r : right;
 }
 
-/* A row, as it lies on the source, or else what can be had of it. */
+/* A row, block by block: as it lies on the source, or else what can be had of it. */
 static int copy_raw(struct fs *fs, const struct band *b, uint64_t row, unsigned column, const struct live_list *list)
 {
-	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
-	struct gathered got;
-	if (!unit)
+	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES), *there cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
+	unsigned blocks = 0;
+	struct gathered got = { 0 };
+	if (!unit || !there)
 		return -ENOMEM;
 	SCOPED_READ_LOCK(&fs->heal_lock);
-	if (!is_behind(fs, b->columns[column].member) && array_read_column(fs->array, b->id, row, column, unit) == 0)
-		return array_job_write(fs->array, b->id, row, 1, unit);
-	int r = gather_unit(fs, b, row, column, list, true, unit, &got);
-	for (unsigned first = 0, count; r == 0 && (count = gather_run(got.made, &first)) > 0; first += count)
+	if (is_behind(fs, b->columns[column].member) || array_read_column_blocks(fs->array, b->id, row, column, there, &blocks) < 0)
+		blocks = 0;
+	int r = blocks == GATHERED_ALL ? 0 : gather_unit(fs, b, row, column, list, true, unit, &got);
+	for (unsigned k = 0; k < UNIT_BLOCKS; k++)
+		if (blocks >> k & 1)
+			memcpy(unit->data + k * BLOCK_BYTES, there->data + k * BLOCK_BYTES, BLOCK_BYTES);
+	blocks |= got.made;
+	for (unsigned first = 0, count; r == 0 && (count = gather_run(blocks, &first)) > 0; first += count)
 		r = array_job_write_blocks(fs->array, b->id, row, first, count, unit);
 	return r;
 }

@@ -189,6 +189,57 @@ static void damaged_block_meanwhile(bool adding, bool sector)
 	simfs_free(sim);
 }
 
+/* A member that serves is replaced, and has parity of a row of which it cannot read one block.  Of a data unit of the row another block
+ * cannot be read, and a third one has a flipped bit: parity of that one is right where it lies, and nowhere else. */
+static void parity_beside(void)
+{
+	uint8_t bytes[3 * BLOCK_BYTES], want[3 * BLOCK_BYTES];
+	struct story run = start_whole(23);
+	struct simfs *sim = run.sim;
+	const struct config *config = sim->fs->config;
+	const struct band *b;
+	struct fs_attr attr;
+	unsigned unit = 0, member;
+	address at;
+	for (size_t k = 0; k < sizeof want; k++)
+		want[k] = (uint8_t)(k * 7 + k / 251);
+	REQUIRE(fs_mknod(sim->fs, OBJECT_ROOT, "long", S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	for (unsigned i = 0; i < 60; i++)        /* records of three blocks, each in a unit of its own */
+		REQUIRE(fs_write(sim->fs, attr.ino, want, sizeof want, i * UNIT_BYTES, false, NULL) == (ssize_t)sizeof want);
+	REQUIRE(fs_sync(sim->fs) == 0);
+	do {
+		REQUIRE(++unit < 60);
+		at = spoil_data_of(sim->fs, attr.ino, unit * UNIT_BLOCKS);
+		b = config_band(config, address_band(at));
+	} while (b->columns[band_parity_column(b, band_row_of(b, at))].member != MISSING);
+	REQUIRE(at % UNIT_BLOCKS == 0);
+	uint64_t row = band_row_of(b, at);
+	const struct column *parity = &b->columns[band_parity_column(b, row)];
+	const struct column *c = &b->columns[band_data_column(b, row, (unsigned)(address_unit(at) % band_data_units(b)))];
+	uint64_t parity_bytes = column_row_offset_bytes(&config->geometry, parity, row) + 3 * BLOCK_BYTES;
+	uint64_t unit_bytes = column_row_offset_bytes(&config->geometry, c, row);
+	struct simfault fault = { .kind = SIM_BAD_SECTORS, .ops_mask = SIM_ON(DISK_READ), .from_bytes = parity_bytes,
+		.to_bytes = parity_bytes + SIM_SECTOR_BYTES };
+	simdisk_fault(sim->world->disks[parity->member], &fault);
+	fault.from_bytes = unit_bytes + 2 * BLOCK_BYTES;
+	fault.to_bytes = fault.from_bytes + SIM_SECTOR_BYTES;
+	simdisk_fault(sim->world->disks[c->member], &fault);
+	simdisk_flip(sim->world->disks[c->member], unit_bytes + 7, 1);
+	REQUIRE(fs_member_replace_by(sim->fs, MISSING, simdisk_open(sim->world->disks[NEW]), false, &member, &sim->fail) == 0);
+	REQUIRE(fs_work(sim->fs) == 1 && fs_work(sim->fs) == 1);
+	/* It is copied.  Another unit of the row is replaced, so that mending has to wait, until the old one is none any more. */
+	address beside = spoil_data_of(sim->fs, attr.ino, (unit + 1) * UNIT_BLOCKS);
+	unsigned other = address_band(beside) == b->id && band_row_of(b, beside) == row ? unit + 1 : unit - 1;
+	REQUIRE(band_row_of(b, spoil_data_of(sim->fs, attr.ino, other * UNIT_BLOCKS)) == row);
+	REQUIRE(fs_write(sim->fs, attr.ino, want, sizeof want, other * UNIT_BYTES, false, NULL) == (ssize_t)sizeof want);
+	CHECK(replace_settle(sim));
+	CHECK_EQ(replace_role_of(sim, MISSING), MEMBER_UNUSED);
+	CHECK_EQ(fs_read(sim->fs, attr.ino, bytes, sizeof bytes, unit * UNIT_BYTES), sizeof bytes);
+	CHECK(!memcmp(bytes, want, sizeof want));
+	CHECK_EQ(sim->events[EVENT_UNREADABLE], 0);
+	simfs_free(sim);
+}
+
 /* The other way round: what is damaged beside a member that is out of date is of a row that it has, and has the only copy of. It is read
  * from there, and is not overwritten when the member is caught up, though it were to get all anew. */
 static void only_there(void)
@@ -422,6 +473,7 @@ int main(void)
 	for (unsigned i = 0; i < 4; i++)
 		damaged_block_meanwhile(i / 2, i % 2);
 	only_there();
+	parity_beside();
 	taking_back();
 	diverged();
 	passed_over();
