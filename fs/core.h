@@ -151,6 +151,7 @@ struct fs {
 	struct obstacle obstacle;
 	struct stall stalls[STALL_TASKS];        /* upkeep/stall.h */
 	bool changing_members;           /* one change by the owner at a time (members.c) */
+	unsigned member_changes;         /* how many there were */
 	struct job_walk job;             /* the work thread's */
 	int64_t out_since_ns[MEMBERS_MAX];       /* when it was first seen to be out, by the work thread; 0: it is not */
 	bool relocating;                 /* one thread relocates at a time */

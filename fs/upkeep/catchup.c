@@ -203,24 +203,36 @@ static int fill_step(struct fs *fs, struct target *t)
 	return stalls ? r : 1;
 }
 
-/* Not while the owner asks for a change, which was decided by the members' states. */
+struct returning { unsigned member, member_changes; };
+
+/* Not while the owner asks for a change, which was decided by the members' states; nor after one, since it got the configuration, which may be
+ * another now, or in the place of which there is another disk. */
 static int return_member(struct fs *fs, void *ctx)
 {
-	const unsigned *member = ctx;
-	int r = fs->changing_members ? -EBUSY : array_member_return(fs->array, *member, fs->open->generation);
+	const struct returning *back = ctx;
+	if (fs->changing_members || fs->member_changes != back->member_changes)
+		return -EBUSY;
+	int r = array_member_return(fs->array, back->member, fs->open->generation);
 	if (r == 0)
 		txn_mark_dirty(fs);
 	return r;
 }
 
+static unsigned count_changes(struct fs *fs)
+{
+	SCOPED_LOCK(&fs->lock);
+	return fs->member_changes;
+}
+
 static int take_back(struct fs *fs, unsigned member)
 {
+	struct returning back = { member, count_changes(fs) };
 	int r = array_member_answers(fs->array, member) ? commit_open(fs) : -EAGAIN;
 	if (r == 0)
 		r = array_member_give_config(fs->array, member);
 	if (r < 0)
 		return r;
-	r = boundary_run(fs, return_member, &member);
+	r = boundary_run(fs, return_member, &back);
 	if (r == -EBUSY) {       /* not the member's fault */
 		pthread_mutex_lock(&fs->lock);
 		fs->retries[member].not_before_ns = 0;

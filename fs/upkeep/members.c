@@ -33,8 +33,10 @@ static int begin(struct fs *fs, struct fail *fail)
 			" after a failure. Unmount it, check the members, and mount it again");
 	else if (fs->changing_members)
 		r = fail_set(fail, EBUSY, FAIL_BUSY, "Another change of the members is under way. Try again when it has ended.");
-	else
+	else {
 		fs->changing_members = true;
+		fs->member_changes++;
+	}
 	pthread_mutex_unlock(&fs->lock);
 	if (r < 0)
 		return r;
