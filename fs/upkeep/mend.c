@@ -98,8 +98,8 @@ static bool opens_from(struct fs *fs, const struct row_image *image, const struc
 	struct record_ad ad;
 	struct sealed s = rowlive_sealed(live, &ad);
 	unsigned column = band_data_column(b, image->row, (unsigned)(address_unit(s.address) % band_data_units(b)));
-	autofree uint8_t *plain = malloc(UNIT_BYTES);
-	return plain && store_open(fs, &s, unit_of(image, column) + address_block(s.address) % UNIT_BLOCKS * BLOCK_BYTES, plain) == 0;
+	uint8_t plain[UNIT_BYTES];
+	return store_open(fs, &s, unit_of(image, column) + address_block(s.address) % UNIT_BLOCKS * BLOCK_BYTES, plain) == 0;
 }
 
 static bool lies_in(const struct live *live, const struct row_image *image)
