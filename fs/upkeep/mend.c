@@ -206,34 +206,65 @@ int mend_parity(struct fs *fs, const struct band *band, uint64_t row, const stru
 	return r < 0 ? r : make_parity(fs, &image, band_parity_column(band, row), list);
 }
 
-int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list)
+/* heal_lock held. */
+static int make_column(struct fs *fs, struct row_image *image, unsigned column, const struct live_list *list)
 {
-	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES), *made = malloc(UNIT_BYTES), *there = malloc(UNIT_BYTES);
-	struct row_image image = { .band = band, .row = row, .units = units };
-	if (!units || !made || !there)
+	autofree uint8_t *made = malloc(UNIT_BYTES), *there = malloc(UNIT_BYTES);
+	if (!made || !there)
 		return -ENOMEM;
-	SCOPED_WRITE_LOCK(&fs->heal_lock);
-	int r = read_row(fs, &image);
+	int r = read_row(fs, image);
 	if (r < 0)
 		return r;
-	if (column == band_parity_column(band, row))
-		return make_parity(fs, &image, column, list);
-	make_from_others(&image, column, made);
-	memcpy(there, unit_of(&image, column), UNIT_BYTES);
-	memcpy(unit_of(&image, column), made, UNIT_BYTES);
-	bool right = all_open(fs, &image, list);
-	memcpy(unit_of(&image, column), there, UNIT_BYTES);
+	if (column == band_parity_column(image->band, image->row))
+		return make_parity(fs, image, column, list);
+	make_from_others(image, column, made);
+	memcpy(there, unit_of(image, column), UNIT_BYTES);
+	memcpy(unit_of(image, column), made, UNIT_BYTES);
+	bool right = all_open(fs, image, list);
+	memcpy(unit_of(image, column), there, UNIT_BYTES);
 	if (!right)
-		return make_parity(fs, &image, column, list);
-	if (!image.holes[column] && !memcmp(made, there, UNIT_BYTES))
+		return make_parity(fs, image, column, list);
+	if (!image->holes[column] && !memcmp(made, there, UNIT_BYTES))
 		return 0;
-	r = all_listed(fs, &image, list);
+	r = all_listed(fs, image, list);
 	if (r <= 0)
 		return r < 0 ? r : -EAGAIN;
-	r = write_unit(fs, &image, column, made);
-	if (r == 0 && image.holes[column])
-		tell_read_again(fs, &image, column);
+	r = write_unit(fs, image, column, made);
+	if (r == 0 && image->holes[column])
+		tell_read_again(fs, image, column);
 	return r;
+}
+
+/* A record of which one block cannot be read, and another is damaged, was read whole by parity, and so was not healed.  Returns how many
+ * such records of the row are healed now.  No lock held. */
+static unsigned heal_records(struct fs *fs, const struct row_image *image, const struct live_list *list)
+{
+	uint8_t plain[UNIT_BYTES];
+	unsigned healed = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		const struct live *live = &list->items[i];
+		if (!lies_in(live, image) || opens_from(fs, image, live))
+			continue;
+		struct record_ad ad;
+		struct sealed s = rowlive_sealed(live, &ad);
+		healed += store_read_rebuilt(fs, &s, plain) == 0;
+	}
+	return healed;
+}
+
+int mend_column(struct fs *fs, const struct band *band, uint64_t row, unsigned column, const struct live_list *list)
+{
+	autofree uint8_t *units = malloc((size_t)band->width * UNIT_BYTES);
+	struct row_image image = { .band = band, .row = row, .units = units };
+	if (!units)
+		return -ENOMEM;
+	for (bool again = false; ; again = true) {
+		pthread_rwlock_wrlock(&fs->heal_lock);
+		int r = make_column(fs, &image, column, list);
+		pthread_rwlock_unlock(&fs->heal_lock);
+		if (r != -EIO || again || heal_records(fs, &image, list) == 0)
+			return r;
+	}
 }
 
 /* What lives in the row, by its row item.  Body: -ENOENT if nothing does.  Where the row is in use all the same, it is to be waited for:
