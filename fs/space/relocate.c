@@ -101,6 +101,8 @@ static int still_there(struct fs *fs, const struct record_place *p)
 		return 0;
 	if (r < 0 || !extent_placed(x.item.value))
 		return r;
+	if (x.block > p->block)
+		return 0;        /* its first block is a hole now, and what follows was written anew */
 	struct record_place now;
 	extent_record(&x.item, p->block, &now);
 	return now.address == p->address && now.block == p->block && now.blocks == p->blocks && !memcmp(now.tag, p->tag, sizeof now.tag);
