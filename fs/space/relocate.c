@@ -120,8 +120,8 @@ static int move_locked(struct fs *fs, const struct record_place *p, struct recor
 		r = data_prepare_range(fs, p->object, p->block, p->block + p->blocks);
 	if (r == 0)
 		r = data_remove(fs, &inode, p->block, p->block + p->blocks);
-	if (r == 0)
-		r = record_put(fs, record);
+	if (r == 0)              /* what was removed would else be lost with the next commit */
+		r = inode_changed(fs, record_put(fs, record));
 	return r;        /* as many blocks as before: the inode stays as it is */
 }
 

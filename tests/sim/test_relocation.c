@@ -1,4 +1,5 @@
-/* Relocation beside users: what it has read and is about to make dirty somewhere else may be another by then.
+/* Relocation beside users, and with no memory: what it has read and is about to make dirty somewhere else may be another by then, and what
+ * it cannot finish must not be lost.
  *
  * A file is written in long extents, and every fourth of its units is punched, so that all of its rows are sparse. */
 #include "fs/core.h"
@@ -16,7 +17,23 @@
 #define DISK_BYTES (UINT64_C(48) << 20)
 #define UNITS 1120u
 #define FILE_BYTES ((size_t)UNITS * UNIT_BYTES)
+#define BATCHES 4u
 #define PUNCHED(unit) ((unit) % 4 == 3)
+
+static struct { bool armed; unsigned long nodes, fail_at; bool failed; } memory;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+
+/* Tree nodes alone: all else is tried by test_memory. */
+void *__wrap_malloc(size_t bytes)
+{
+	if (memory.armed && bytes == NODE_BYTES && ++memory.nodes == memory.fail_at) {
+		memory.failed = true;
+		return NULL;
+	}
+	return __real_malloc(bytes);
+}
 
 static uint8_t want[FILE_BYTES], got[FILE_BYTES];
 
@@ -102,8 +119,42 @@ static void changed_meanwhile(void)
 	simfs_free(user.sim);
 }
 
+/* ---- Memory is short ---- */
+
+static void short_of_memory(void)
+{
+	uint64_t ino;
+	struct simfs *first = make(&ino);
+	unsigned refused = 0, cases = 0;
+	REQUIRE(simfs_close(first, false) == 0);
+	for (memory.fail_at = 1, memory.failed = true; memory.failed; memory.fail_at++, cases++) {
+		struct simfs *sim = simfs_clone(first);
+		REQUIRE(simfs_open(sim) == 0);
+		memory.failed = false;
+		memory.nodes = 0;
+		memory.armed = true;
+		int64_t r = 0;
+		for (unsigned n = 0; n < BATCHES && r >= 0; n++)
+			r = relocate_batch(sim->fs);
+		memory.armed = false;
+		CHECK(memory.failed || r >= 0);
+		CHECK(r >= 0 || r == -ENOMEM);
+		CHECK(is_there(sim, ino) || sim->fs->error);
+		if (sim->fs->error) {
+			refused++;
+			REQUIRE(simfs_crash(sim, SIMCUT_DROP_ALL) == 0);
+		}
+		must_be_right(sim, ino);
+		simfs_free(sim);
+	}
+	printf("%u cases, %u times read-only\n", cases, refused);
+	CHECK(cases > 10 && refused > 0);
+	simfs_free(first);
+}
+
 int main(void)
 {
 	changed_meanwhile();
+	short_of_memory();
 	return CHECK_DONE();
 }
