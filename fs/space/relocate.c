@@ -228,6 +228,8 @@ static int collect_rows(struct fs *fs, uint32_t band, uint64_t row, uint64_t end
 				r = rowlive_collect(fs, b, row, 1, list);
 		} while (op_retry(&op, &r));
 		op_end(&op);
+		if (r == -EIO || r == -EUCLEAN)
+			return 0;        /* a node that leads to what lives there cannot be read: it stays, and the rows count as full */
 		if (live > 0)
 			*gain += band_row_blocks(b) - (unsigned)live;
 	}

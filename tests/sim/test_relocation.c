@@ -1,10 +1,11 @@
-/* Relocation beside users, and with no memory: what it has read and is about to make dirty somewhere else may be another by then, and what
- * it cannot finish must not be lost.
+/* Relocation beside users, with no memory, and where a leaf cannot be read: what it has read and is about to make dirty somewhere else may
+ * be another by then, and what it cannot finish must not be lost.
  *
  * A file is written in long extents, and every fourth of its units is punched, so that all of its rows are sparse. */
 #include "fs/core.h"
 #include "fs/space/relocate.h"
 #include "tests/lib/simfs.h"
+#include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
@@ -152,9 +153,30 @@ static void short_of_memory(void)
 	simfs_free(first);
 }
 
+/* ---- A leaf cannot be read ---- */
+
+/* What it leads to stays where it is; the rest is moved. */
+static void unreadable(void)
+{
+	uint64_t ino;
+	struct simfs *sim = make(&ino);
+	REQUIRE(simfs_remount(sim) == 0);
+	address leaf = spoil_node_of(sim->fs, &sim->fs->file, key_make(ino, ITEM_EXTENT, UNITS / 2 * UNIT_BLOCKS), 0);
+	REQUIRE(leaf);
+	spoil_unit(sim, leaf);
+	REQUIRE(simfs_remount(sim) == 0);
+	CHECK(relocate_batch(sim->fs) > 0);
+	CHECK(sim->events[EVENT_UNREADABLE] > 0);
+	CHECK(fs_sync(sim->fs) == 0);
+	spoil_unit(sim, leaf);           /* as it was */
+	must_be_right(sim, ino);
+	simfs_free(sim);
+}
+
 int main(void)
 {
 	changed_meanwhile();
 	short_of_memory();
+	unreadable();
 	return CHECK_DONE();
 }
