@@ -126,18 +126,8 @@ int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsign
 	return r;
 }
 
-int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list)
-{
-	struct op op;
-	int r = op_begin(fs, &op, OP_READ, 0);
-	do
-		r = rowlive_collect(fs, band, row, count, list);
-	while (unread_retry(&op, NULL, &r));
-	op_end(&op);
-	return r;
-}
-
-/* What can be listed of one owner. */
+/* What can be listed of one owner.  An operation for each: all that leads to what lives in many rows may be more than the cache of nodes
+ * holds, and a body that needs it at once would never end. */
 static int list_owner(struct fs *fs, const struct band *band, uint64_t first, const struct row_owner *owner, uint64_t row, unsigned count,
 	struct unread *unread, struct live_list *list)
 {
@@ -146,24 +136,28 @@ static int list_owner(struct fs *fs, const struct band *band, uint64_t first, co
 	do
 		r = rowlive_owners(fs, band, first, owner, 1, row, count, list);
 	while (unread_retry(&op, unread, &r));
-	unread->count += r == -EUCLEAN;  /* which was told */
+	if (unread)
+		unread->count += r == -EUCLEAN;  /* which was told */
 	op_end(&op);
 	return r;
 }
 
+/* Without `unread` the first error ends it. */
 static int list_item(struct fs *fs, const struct band *band, uint64_t first, const struct rows_item *item, uint64_t row, unsigned count,
 	struct unread *unread, struct live_list *list, bool *whole)
 {
 	int r = 0;
 	for (unsigned i = 0; i < le16_get(item->owners) && r != -ENOMEM; i++) {
 		r = list_owner(fs, band, first, &item->owner[i], row, count, unread, list);
+		if (r < 0 && !unread)
+			return r;
 		*whole = *whole && r == 0;
 	}
 	return r == -ENOMEM ? r : 0;
 }
 
-int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct unread *unread,
-	struct live_list *list, bool *ret_whole)
+static int list_rows(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct unread *unread, struct live_list *list,
+	bool *ret_whole)
 {
 	*ret_whole = true;
 	for (uint64_t at = row, end = row + count; at < end; ) {
@@ -175,7 +169,7 @@ int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, 
 			r = copy_rows_item(fs, band, at, &first, &copy);
 		while (unread_retry(&op, unread, &r));
 		op_end(&op);
-		if (r == -ENOMEM)
+		if (r == -ENOMEM || (r < 0 && r != -ENOENT && !unread))
 			return r;
 		*ret_whole = *ret_whole && (r == 0 || r == -ENOENT);
 		if (r < 0) {
@@ -190,6 +184,18 @@ int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, 
 		at = stop;
 	}
 	return 0;
+}
+
+int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list)
+{
+	bool whole;
+	return list_rows(fs, band, row, count, NULL, list, &whole);
+}
+
+int rowlive_list_readable(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct unread *unread,
+	struct live_list *list, bool *ret_whole)
+{
+	return list_rows(fs, band, row, count, unread, list, ret_whole);
 }
 
 int rowlive_verify(struct fs *fs, const struct live_list *list, unsigned *ret_bad)

@@ -28,7 +28,7 @@ struct live_list { struct live *items; size_t count, room; };
 /* Adds what lives in rows [row, row + count) of the band. A body: lock held, may TREE_MISS (nothing is added then). What is dirty in memory
  * has no place any more and is left out. */
 int rowlive_collect(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
-/* The same as an operation of its own; no lock held. */
+/* The same in operations of its own, under the caller's pin; no lock held.  On failure a part may be listed. */
 int rowlive_list(struct fs *fs, const struct band *band, uint64_t row, unsigned count, struct live_list *list);
 /* The same where parts of the trees cannot be read or make no sense: what can be listed is, and *ret_whole tells if that is all.
  * Nodes that `unread` has are not tried, new ones are told and noted there. */
