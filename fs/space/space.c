@@ -62,10 +62,17 @@ static bool fits(const struct fs *fs, enum op_kind kind, uint64_t blocks)
 		<= fs->alloc.capacity_blocks;
 }
 
+/* The most that what is dirty takes of rows.  A record of less than a unit shares one with those before and behind it, if it fits: of two
+ * units that follow one another at least five blocks of eight are used. */
+static uint64_t dirty_blocks_placed(const struct fs *fs)
+{
+	return (atomic_load(&fs->record_bytes) / 5 * 8 + fs->node_bytes) / BLOCK_BYTES;
+}
+
 int64_t space_rows_ahead(const struct fs *fs)
 {
 	uint64_t rows_blocks = fs->alloc.capacity_blocks / fs->alloc.total_rows;
-	return (int64_t)fs->alloc.free_rows - (int64_t)(dirty_blocks(fs) / (rows_blocks ? rows_blocks : 1));
+	return (int64_t)fs->alloc.free_rows - (int64_t)(dirty_blocks_placed(fs) / (rows_blocks ? rows_blocks : 1));
 }
 
 bool space_rows_low(const struct fs *fs)

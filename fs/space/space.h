@@ -15,7 +15,7 @@ uint64_t space_reserve_blocks(const struct fs *fs);
 uint64_t space_reserve_rows(const struct fs *fs);
 /* What must be free so that `blocks` can be reserved and, however full all else gets, be written. */
 uint64_t space_to_reserve(uint64_t blocks);
-/* Free rows left once everything dirty is written as densely as commits do. */
+/* Free rows left once everything dirty is written, in units that may not be full. */
 int64_t space_rows_ahead(const struct fs *fs);
 /* Lock held (dropped while waiting). 0, -ENOSPC or the error of a commit. */
 int space_claim(struct fs *fs, enum op_kind kind, uint64_t blocks);

@@ -1,0 +1,62 @@
+/* When there is no room: who asks for some is refused, or waits, before anything was promised; a commit always finds the rows that it needs. */
+#include "fs/core.h"
+#include "tests/lib/simfs.h"
+#include "tests/unit/check.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define DISKS 3u
+#define DISK_BYTES (UINT64_C(64) << 20)
+#define PIECE_BYTES (1u << 20)
+
+static uint8_t bytes[PIECE_BYTES];
+
+static int write_file(struct simfs *sim, unsigned i, size_t count)
+{
+	struct fs_attr attr;
+	char name[16];
+	snprintf(name, sizeof name, "file%u", i);
+	int r = fs_mknod(sim->fs, OBJECT_ROOT, name, S_IFREG | 0644, 0, (struct fs_cred){ 0 }, &attr);
+	if (r < 0)
+		return r;
+	ssize_t n = fs_write(sim->fs, attr.ino, bytes, count, 0, false, NULL);
+	return n < 0 ? (int)n : 0;
+}
+
+/* ---- Records that share no unit ---- */
+
+/* Each file is a whole unit and a block, or three blocks and two by turns: what comes next never fits beside what was before, and a third of
+ * each row stays empty. */
+static void padded(size_t one_bytes, size_t other_bytes, bool threads)
+{
+	struct simfs *sim;
+	unsigned count = 0;
+	int r = 0;
+	REQUIRE(simfs_make(&sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, 3) == 0);
+	if (threads) {
+		sim->options.threads = 2;
+		REQUIRE(simfs_remount(sim) == 0 && fs_start(sim->fs) == 0);
+	}
+	while ((r = write_file(sim, count, count % 2 ? other_bytes : one_bytes)) == 0)
+		count++;
+	CHECK_EQ(r, -ENOSPC);
+	CHECK(count > 100);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	CHECK_EQ(sim->fs->error, 0);
+	printf("%zu and %zu bytes%s: %u files\n", one_bytes, other_bytes, threads ? ", with threads" : "", count);
+	simfs_free(sim);
+}
+
+int main(void)
+{
+	for (unsigned threads = 0; threads < 2; threads++) {
+		padded(5 * BLOCK_BYTES, 5 * BLOCK_BYTES, threads);
+		padded(3 * BLOCK_BYTES, 2 * BLOCK_BYTES, threads);
+	}
+	return CHECK_DONE();
+}
