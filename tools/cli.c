@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -16,9 +17,19 @@
 
 static const char *program_name = "raid5cryptfs";
 
+/* What is opened gets the lowest number that is free: were one of the three closed, a member would get it, and messages would be written
+ * onto that. */
+static void open_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			_exit(FAIL_SYSTEM);
+}
+
 void cli_start(const char *program)
 {
 	program_name = program;
+	open_standard();
 }
 
 void cli_print_version(void)

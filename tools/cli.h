@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* The program's name, for messages.  Set first in main. */
+/* The program's name, for messages.  Called first in main: it also sees to it that standard input, output and error are open. */
 void cli_start(const char *program);
 
 /* "program: text" on standard error. */

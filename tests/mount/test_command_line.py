@@ -73,6 +73,31 @@ def foreground(scene):
     scene.mounts.remove(mnt)
 
 
+def closed_standard(scene):
+    """A program that is started without standard input, output or error writes no message onto a member, and takes none for input."""
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else scene.dir        # there, what has any length can be written with O_DIRECT too
+    with tempfile.TemporaryDirectory(prefix="raid5cryptfs-test-", dir=folder) as place:
+        members = [os.path.join(place, f"disk{i}") for i in range(3)]
+        for member in members:
+            with open(member, "wb") as f:
+                f.truncate(SIZE)
+        scene.mkfs(members)
+        mnt = scene.mountpoint()
+        for fds in ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"]:
+            # One member is missing, so there is something to tell.
+            run("sh", "-c", f'exec "$@" {fds}', "sh", "raid5cryptfs", *scene.key_options(CIPHERS[0]), members[0], members[1],
+                os.path.join(place, "absent"), mnt)
+            scene.mounts.append(mnt)
+            write(os.path.join(mnt, "file"), fds.encode())
+            os.sync()
+            check_equal(scene.status(mnt, code=DEGRADED)["map"], "[UU_]", fds)
+            scene.umount()
+            for member in members:
+                with open(member, "rb") as f:
+                    check(b"warning" not in f.read(4096), f"{fds}: a message lies on {member}")
+        run("sh", "-c", 'exec "$@" 0<&-', "sh", "raid5cryptfs", "-o", "key-file=-", *members, mnt, code=KEYFILE, says="empty")
+
+
 def status(scene):
     members = scene.images(3)
     scene.mkfs(members, "--name", "statüs")
@@ -93,4 +118,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, status)
+    main(help_and_version, passphrase, foreground, closed_standard, status)
