@@ -23,11 +23,14 @@ void disk_init(struct disk *disk, const struct disk_ops *ops, int fd)
 	memset(disk, 0, sizeof(*disk));
 	disk->ops = ops;
 	disk->fd = fd;
+	disk->backing_fd = -1;
 	atomic_store(&disk->refs, 1);
 }
 
 void disk_destroy_file(struct disk *disk)
 {
+	if (disk->backing_fd >= 0)
+		close(disk->backing_fd);
 	if (disk->fd >= 0)
 		close(disk->fd);
 	free(disk->name);
@@ -58,6 +61,8 @@ void disk_release(struct disk *disk)
 	if (nothing < 0)
 		return;
 	dup3(nothing, disk->fd, O_CLOEXEC);
+	if (disk->backing_fd >= 0)
+		dup3(nothing, disk->backing_fd, O_CLOEXEC);
 	close(nothing);
 }
 

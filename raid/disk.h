@@ -76,6 +76,7 @@ struct disk {
 	bool may_block;           /* its filesystem may block even a request not to wait: hand it to a thread */
 	struct disk_identity identity;
 	int fd;                   /* engines: the descriptor, which also carries the lock; else -1 */
+	int backing_fd;           /* of a loop device that is written: its file, and a lock on it; else -1 */
 	atomic_uint refs;         /* the owner and each orphan */
 	atomic_uint inflight_orphans;
 	unsigned workers_busy;    /* raid/disk_threads.c: protected by its lock */
@@ -85,7 +86,7 @@ enum disk_mode { DISK_READ_ONLY, DISK_READ_WRITE };
 enum disk_engine { DISK_ENGINE_AUTO, DISK_ENGINE_URING, DISK_ENGINE_THREADS };
 
 /* Opens a block device or regular file.  Read-write takes an exclusive flock on it, and a block device
- * exclusively; both are retried for about two seconds, since the I/O of a program that was killed
+ * exclusively, and of a loop device locks the file too; all are retried for about two seconds, since the I/O of a program that was killed
  * can outlive it.  Read-only takes no lock.  O_DIRECT where it works, else buffered.
  * AUTO: io_uring where it is allowed, else threads.
  * FAIL_USAGE: not a block device or file, or a physical sector above 4096 bytes; FAIL_BUSY: in use;

@@ -2,7 +2,8 @@
  *
  * Two programs never write one member (design §12).  Whoever writes holds an exclusive flock on the
  * descriptor that it writes through, so that the lock lives exactly as long as I/O can; a block
- * device is also opened O_EXCL, which the kernel's own users (mounts, md, dm) hold too. */
+ * device is also opened O_EXCL, which the kernel's own users (mounts, md, dm) hold too.  None of these
+ * is seen by who opens the file that a loop device stands for, so that is locked as well. */
 #include "raid/disk.h"
 
 #include "base/cleanup.h"
@@ -11,7 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,7 +94,56 @@ static int fail_busy_block(const char *path, struct fail *fail)
 	return fail_busy_kernel(path, fail);
 }
 
-static int open_locked(const char *path, bool is_block, int *ret_fd, struct fail *fail)
+/* ---- The file of a loop device ---- */
+
+/* Where sysfs says that it is; of a partition, which has the loop device's file too.  False: it is no loop device. */
+static bool backing_path(dev_t dev, bool *ret_partition, char ret_path[PATH_MAX])
+{
+	static const char *const places[] = { "loop", "../loop" };
+	for (unsigned i = 0; i < ARRAY_COUNT(places); i++) {
+		char place[96];
+		snprintf(place, sizeof place, "/sys/dev/block/%u:%u/%s/backing_file", major(dev), minor(dev), places[i]);
+		FILE *f = fopen(place, "re");
+		if (!f)
+			continue;
+		bool found = fgets(ret_path, PATH_MAX, f);
+		fclose(f);
+		*ret_partition = i > 0;
+		if (found)
+			ret_path[strcspn(ret_path, "\n")] = '\0';
+		return found;
+	}
+	return false;
+}
+
+/* *ret_fd: the file of the loop device, locked, or -1: it is none, or its file is out of reach from here.  Of devices over parts of a file
+ * there may be several.  -EWOULDBLOCK: somebody else uses the file. */
+static int lock_backing(int device, int *ret_fd)
+{
+	char path[PATH_MAX];
+	struct loop_info64 loop;
+	struct stat st;
+	bool partition;
+
+	*ret_fd = -1;
+	if (fstat(device, &st) < 0 || !backing_path(st.st_rdev, &partition, path) || ioctl(device, LOOP_GET_STATUS64, &loop) < 0)
+		return 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return 0;
+	bool same = fstat(fd, &st) == 0 && st.st_dev == loop.lo_device && st.st_ino == loop.lo_inode;
+	bool whole = !partition && !loop.lo_offset && !loop.lo_sizelimit;
+	int r = same && flock(fd, (whole ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK ? -EWOULDBLOCK : 0;
+	if (same && r == 0)
+		*ret_fd = fd;
+	else
+		close(fd);
+	return r;
+}
+
+/* ---- Opening for writing ---- */
+
+static int open_locked(const char *path, bool is_block, int *ret_fd, int *ret_backing_fd, struct fail *fail)
 {
 	int64_t deadline_ms = disk_now_ms() + BUSY_RETRY_MS;
 	int flags = O_RDWR | O_CLOEXEC | (is_block ? O_EXCL : 0);
@@ -99,11 +151,12 @@ static int open_locked(const char *path, bool is_block, int *ret_fd, struct fail
 		int fd = open_direct(path, flags);
 		if (fd < 0 && fd != -EBUSY)
 			return fail_open(path, DISK_READ_WRITE, -fd, fail);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		int r = fd < 0 ? -EBUSY : flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : is_block ? lock_backing(fd, ret_backing_fd) : 0;
+		if (r == 0) {
 			*ret_fd = fd;
 			return 0;
 		}
-		int err = fd >= 0 ? errno : EBUSY;
+		int err = -r;
 		if (fd >= 0)
 			close(fd);
 		if (fd >= 0 && err != EWOULDBLOCK && err != EINTR)
@@ -226,9 +279,9 @@ int disk_open(const char *path, enum disk_mode mode, enum disk_engine engine, st
 	if (r < 0)
 		return r;
 
-	int fd = -1;
+	int fd = -1, backing_fd = -1;
 	if (mode == DISK_READ_WRITE) {
-		r = open_locked(path, S_ISBLK(st.st_mode), &fd, fail);
+		r = open_locked(path, S_ISBLK(st.st_mode), &fd, &backing_fd, fail);
 		if (r < 0)
 			return r;
 	} else {
@@ -241,10 +294,13 @@ int disk_open(const char *path, enum disk_mode mode, enum disk_engine engine, st
 	if (!disk || !name) {
 		free(disk);
 		free(name);
+		if (backing_fd >= 0)
+			close(backing_fd);
 		close(fd);
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "%s: out of memory", path);
 	}
 	disk_init(disk, ops, fd);
+	disk->backing_fd = backing_fd;
 	disk->name = name;
 	r = fill_disk(disk, path, mode, fail);
 	if (r < 0) {

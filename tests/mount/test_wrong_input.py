@@ -193,6 +193,25 @@ def mkfs_devices(scene):
     run("mkfs.raid5cryptfs", "--key-file", scene.key(), "--force", *loops, code=BUSY, says=loops[0])
 
 
+def loop_and_file(scene):
+    """A loop device and the file that it stands for are one disk: whoever writes the one keeps others from the other."""
+    need_root()
+    images = scene.images(3)
+    loops = [scene.loop(i) for i in images]
+    scene.mkfs(loops)
+    options = scene.key_options(CIPHERS[0])
+    for used, other in [(loops, images), (images, loops)]:
+        scene.mount(used)
+        mnt = scene.mountpoint("second")
+        run("raid5cryptfs", *options, *other, mnt, code=BUSY, says=[other[0], "in use"])
+        run("mkfs.raid5cryptfs", "--force", "--key-file", scene.key(), *other, code=BUSY, says=[other[0], "in use"])
+        run("raid5cryptfs-rebuild", "erase", "--force", other[1], code=BUSY, says=[other[1], "in use"])
+        write(os.path.join(scene.path("mnt"), "file"), b"x")
+        scene.umount()
+    scene.mount(images)
+    scene.umount()
+
+
 def status_wrong(scene):
     run("raid5cryptfs-status", scene.mountpoint("empty"), code=NOT_FOUND, says="no raid5cryptfs array")
     run("raid5cryptfs-status", scene.image(), code=NOT_MEMBER)
@@ -204,4 +223,4 @@ def status_wrong(scene):
 
 if __name__ == "__main__":
     main(keys, damaged_slots, members_wrong, short_members, mount_points, options_wrong, cipher_none, mkfs_wrong, mkfs_devices,
-         status_wrong)
+         loop_and_file, status_wrong)
