@@ -12,6 +12,7 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define ARRAY_PREFIX "array:"
@@ -62,8 +63,10 @@ static bool identity_of(const char *path, struct identity *ret_identity)
 	if (!S_ISBLK(st.st_mode))
 		return true;
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	/* A loop device over a part of a file is its own. */
-	if (fd >= 0 && !ioctl(fd, LOOP_GET_STATUS64, &loop) && !loop.lo_offset && !loop.lo_sizelimit)
+	char partition[64];
+	/* A loop device over a part of a file is its own; and so is a partition, which answers as the device that it is on. */
+	snprintf(partition, sizeof partition, "/sys/dev/block/%u:%u/partition", major(st.st_rdev), minor(st.st_rdev));
+	if (fd >= 0 && access(partition, F_OK) < 0 && !ioctl(fd, LOOP_GET_STATUS64, &loop) && !loop.lo_offset && !loop.lo_sizelimit)
 		*ret_identity = (struct identity){ false, loop.lo_device, loop.lo_inode };
 	return true;
 }
