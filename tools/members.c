@@ -2,6 +2,7 @@
 #include "tools/members.h"
 
 #include "base/cleanup.h"
+#include "fs/control.h"
 #include "tools/cli.h"
 
 #include <errno.h>
@@ -33,6 +34,13 @@ int member_paths_add(struct member_paths *paths, const char *path, struct fail *
 	char *absolute = cli_absolute(path);
 	if (!absolute)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "members: out of memory");
+	size_t length = strlen(absolute);
+	/* The array and its status keep no longer ones: by a part of its path the member would not be found again. */
+	if (length >= CONTROL_PATH_BYTES) {
+		free(absolute);
+		return fail_set(fail, ENAMETOOLONG, FAIL_USAGE, "members: a path of %zu bytes is too long, at most %u are possible; give a shorter "
+			"one, such as a symbolic link, for %s", length, CONTROL_PATH_BYTES - 1, path);
+	}
 	paths->paths[paths->count++] = absolute;
 	return 0;
 }

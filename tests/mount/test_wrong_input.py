@@ -193,6 +193,21 @@ def mkfs_devices(scene):
     run("mkfs.raid5cryptfs", "--key-file", scene.key(), "--force", *loops, code=BUSY, says=loops[0])
 
 
+def long_paths(scene):
+    """A path that the status could not show, nor fsck know again, is refused before anything is written; a link to it will do."""
+    folder = scene.path(os.path.join("x" * 200, "y" * 200))
+    os.makedirs(folder)
+    members = [shutil.move(image, folder) for image in scene.images(3)]
+    unchanged(members, lambda: run("mkfs.raid5cryptfs", "--key-file", scene.key(), *members, code=USAGE, says=["too long", "symbolic link"]))
+    os.symlink(folder, scene.path("short"))
+    links = [os.path.join(scene.path("short"), os.path.basename(m)) for m in members]
+    scene.mkfs(links)
+    for program in [["raid5cryptfs-status"], ["raid5cryptfs", *scene.key_options(CIPHERS[0])]]:
+        run(*program, *members, *([scene.mountpoint()] if program[0] == "raid5cryptfs" else []), code=USAGE, says="too long")
+    run("fsck.raid5cryptfs", "-n", "--key-file", scene.key(), *members, code=16, says="too long")
+    run("fsck.raid5cryptfs", "-n", "--key-file", scene.key(), *links)
+
+
 def loop_and_file(scene):
     """A loop device and the file that it stands for are one disk: whoever writes the one keeps others from the other."""
     need_root()
@@ -223,4 +238,4 @@ def status_wrong(scene):
 
 if __name__ == "__main__":
     main(keys, damaged_slots, members_wrong, short_members, mount_points, options_wrong, cipher_none, mkfs_wrong, mkfs_devices,
-         loop_and_file, status_wrong)
+         long_paths, loop_and_file, status_wrong)
