@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
@@ -82,6 +83,9 @@ static int set_progress(struct fsck *fsck, int argc, char **argv, struct fail *f
 	int r = text ? parse_number(text, "-C", INT_MAX, &fd, fail) : 0;
 	if (r < 0)
 		return r;
+	/* A member that is opened later could get that number, and the lines. */
+	if (fcntl((int)fd, F_GETFD) < 0)
+		return fail_set(fail, EBADF, FAIL_USAGE, "-C %s: no such descriptor is open; leave the number out for a bar", text);
 	fsck->progress.fd = fd ? (int)fd : -1;
 	fsck->progress.bar = !fd;
 	return 0;

@@ -52,6 +52,8 @@ def wrong_input(scene):
     refused(ERROR, f"the key file {none} does not exist", "--key-file", none, *members)
     refused(FSCK_USAGE, "the command line is wrong", "--nonsense", *members)
     refused(FSCK_USAGE, "-C 7x: is no number that it takes", "-C7x", *members)
+    # Nobody has that number, and a member could get it.
+    refused(FSCK_USAGE, "-C 3: no such descriptor is open", *key, "-C3", *members)
     run("fsck.raid5cryptfs", "-n", *members, code=FSCK_USAGE, says="there is no terminal to ask on", start_new_session=True)
     for options, says in [(["-n", "-y"], "only one of -n, -p and -y can be given"), (["--root", "0"], "--root 0: is no generation"),
                           (["--root", "x"], "--root x: is no number"), (["--root", "9"], "--root 9: the newest root has generation 1"),
