@@ -141,6 +141,13 @@ void daemon_block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+void daemon_unblock_signals(void)
+{
+	sigset_t set = ending_signals();
+
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 /* In the helper: async-signal-safe calls only, since it was forked from many threads. */
 static int fusermount(const char *flags, const char *mountpoint)
 {

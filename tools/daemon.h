@@ -13,6 +13,8 @@ struct fuse_server;
 void daemon_start(bool foreground);
 /* Blocks the signals that daemon_watch_signals waits for: before any other thread starts. */
 void daemon_block_signals(void);
+/* Meanwhile, in this thread, they do what they do to other programs: until daemon_block_signals. */
+void daemon_unblock_signals(void);
 /* All is well: detaches from the terminal; from now on messages go to syslog. */
 void daemon_ready(void);
 

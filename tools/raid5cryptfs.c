@@ -258,8 +258,11 @@ static int open_filesystem(struct request *request, struct fs **ret_fs, struct f
 		wants_key = false;               /* fs_open refuses unless allowed; nothing to ask for */
 	if (!r)
 		r = cli_protect_memory(fail);
-	if (!r && wants_key)
+	if (!r && wants_key) {
+		daemon_unblock_signals();        /* a key file that is a pipe may give nothing for ever, and the members are locked */
 		r = cli_get_secret(o->key_file, request->source ? request->source : "the array", &secret, fail);
+		daemon_block_signals();
+	}
 	if (r < 0) {
 		probe_free(probe);
 	} else {

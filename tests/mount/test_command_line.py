@@ -73,6 +73,40 @@ def foreground(scene):
     scene.mounts.remove(mnt)
 
 
+def key_never_comes(scene):
+    """Who has no key to give after all can end the program, and the members are free then."""
+    need_root()                          # to look at the descriptors of programs that hold secrets
+    members = scene.images(3)
+    scene.mkfs(members)
+    fifo = scene.path("fifo")
+    os.mkfifo(fifo)
+    writer = os.open(fifo, os.O_RDWR)
+    mnt, joined = scene.mountpoint(), ":".join(members)
+    for number in [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]:
+        for command, code in [(["raid5cryptfs", "-o", f"key-file={fifo}", *members, mnt], -number),
+                              (["raid5cryptfs", "-f", "-o", f"key-file={fifo}", *members, mnt], -number),
+                              (["mkfs.raid5cryptfs", "--force", "--key-file", fifo, *members], -number),
+                              (["fsck.raid5cryptfs", "-y", "--key-file", fifo, *members], 32),
+                              (["raid5cryptfs-rebuild", "spare", "--key-file", fifo, joined, scene.image()], USAGE)]:
+            if number == signal.SIGHUP and code > 0:
+                code = -number
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       start_new_session=True)
+
+            def waits():
+                """One of its processes is reading the pipe."""
+                return any(os.path.exists(f"/proc/{pid}/fd") and fifo in [os.path.realpath(e.path) for e in os.scandir(f"/proc/{pid}/fd")]
+                           for pid in scene.processes(command[0]))
+            wait_for(waits, f"{command[0]} waits for the key")
+            os.killpg(process.pid, number)
+            err = process.communicate(timeout=10)[1]
+            check_equal(process.returncode, code, f"{command} after signal {number}: {err}")
+            wait_for(lambda: not scene.processes(command[0]), f"nothing is left of {command[0]}", 5)
+    os.close(writer)
+    scene.mount(members)
+    scene.umount()
+
+
 def closed_standard(scene):
     """A program that is started without standard input, output or error writes no message onto a member, and takes none for input."""
     folder = "/dev/shm" if os.path.isdir("/dev/shm") else scene.dir        # there, what has any length can be written with O_DIRECT too
@@ -118,4 +152,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, closed_standard, status)
+    main(help_and_version, passphrase, foreground, closed_standard, status, key_never_comes)
