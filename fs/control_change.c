@@ -109,9 +109,12 @@ static int do_change(struct fs *fs, struct control_change *change, struct fail *
 void control_change_of_fs(struct fs *fs, struct control_change *change)
 {
 	struct fail fail = { 0 };
-	if (change->speed_bytes > 0 && change->action != CONTROL_SCRUB)
-		fs_set_speed(fs, change->speed_bytes == UINT64_MAX ? 0 : change->speed_bytes);
+	bool speed = change->speed_bytes > 0 && change->action != CONTROL_SCRUB;
+	uint64_t before = speed ? fs_set_speed(fs, change->speed_bytes == UINT64_MAX ? 0 : change->speed_bytes) : 0;
 	int r = do_change(fs, change, &fail);
+	/* What was refused changes nothing. */
+	if (r < 0 && speed)
+		fs_set_speed(fs, before);
 	change->code = r == 0 ? FAIL_NONE : fail.code != FAIL_NONE ? fail.code : FAIL_SYSTEM;
 	memcpy(change->text, fail.text, sizeof change->text);
 }

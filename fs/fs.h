@@ -77,8 +77,8 @@ struct array *fs_array(struct fs *fs);
 uint64_t fs_generation(struct fs *fs);
 bool fs_read_only(struct fs *fs);
 enum disk_engine fs_io(const struct fs *fs);
-/* Changes fs_options.speed_bytes. */
-void fs_set_speed(struct fs *fs, uint64_t speed_bytes);
+/* Changes fs_options.speed_bytes, and returns what it was. */
+uint64_t fs_set_speed(struct fs *fs, uint64_t speed_bytes);
 
 /* ---- Inodes ---- */
 

@@ -488,7 +488,7 @@ int fs_close(struct fs *fs, bool abandon)
 
 struct array *fs_array(struct fs *fs) { return fs->array; }
 enum disk_engine fs_io(const struct fs *fs) { return fs->options.io; }
-void fs_set_speed(struct fs *fs, uint64_t speed_bytes) { atomic_store(&fs->speed_bytes, speed_bytes); }
+uint64_t fs_set_speed(struct fs *fs, uint64_t speed_bytes) { return atomic_exchange(&fs->speed_bytes, speed_bytes); }
 
 bool fs_read_only(struct fs *fs)
 {
