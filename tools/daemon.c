@@ -12,6 +12,7 @@
 #include "tools/alert_kinds.h"
 #include "tools/cli.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,11 +21,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
 
+/* More than threads of the largest machines need; a program that is told of alerts may go through all that it could have. */
+#define DESCRIPTORS_MAX 65536u
+
 static int ready_pipe = -1;              /* child: the parent waits at its other end */
+static int null_fd = -1;                 /* child: opened while there are descriptors for certain */
 static atomic_bool detached;
 
 static struct {
@@ -54,13 +60,36 @@ static _Noreturn void wait_for_child(pid_t child, int fd)
 	_exit(FAIL_SYSTEM);
 }
 
+static void raise_limit(int resource, rlim_t wanted)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0 || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	setrlimit(resource, &limit);
+}
+
+/* Limits are meant for programs that work for one user, and the whole filesystem would fail at them: each thread has descriptors of its
+ * own, and members that are files are longer than most.  Beyond its hard limit a write fails, and does not end the daemon. */
+static void widen_limits(void)
+{
+	raise_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX);
+	raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	signal(SIGXFSZ, SIG_IGN);
+	/* libfuse ends its threads by pthread_cancel(3), which loads this: with no descriptor left it would abort, before the last commit. */
+	dlopen("libgcc_s.so.1", RTLD_NOW);
+}
+
 void daemon_start(bool foreground)
 {
 	int fds[2];
 
+	widen_limits();
 	if (foreground)
 		return;
-	if (pipe2(fds, O_CLOEXEC) < 0) {
+	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null_fd < 0 || pipe2(fds, O_CLOEXEC) < 0) {
 		cli_message("cannot go into the background: %s", strerror(errno));
 		exit(FAIL_SYSTEM);
 	}
@@ -86,14 +115,9 @@ void daemon_ready(void)
 	setsid();
 	if (chdir("/") < 0)
 		daemon_log(LOG_WARNING, "cannot change to the root directory");
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		dup2(null, 0);
-		dup2(null, 1);
-		dup2(null, 2);
-		if (null > 2)
-			close(null);
-	}
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		dup2(null_fd, fd);
+	close(null_fd);
 	ssize_t n = write(ready_pipe, &(uint8_t){ 0 }, 1);
 	(void)n;                         /* a parent that was killed does not matter to the mount */
 	close(ready_pipe);

@@ -1,5 +1,6 @@
 """Help, version, output of every program; a passphrase typed on a terminal."""
 import pty
+import resource
 
 from lib import *
 
@@ -132,6 +133,35 @@ def closed_standard(scene):
         run("sh", "-c", 'exec "$@" 0<&-', "sh", "raid5cryptfs", "-o", "key-file=-", *members, mnt, code=KEYFILE, says="empty")
 
 
+def limits(scene):
+    """Limits of the shell that mounts are not those of the filesystem, and nothing is lost by them."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    mnt = scene.mountpoint()
+    command = ["raid5cryptfs", *scene.key_options(CIPHERS[0]), "-o", "commit=3600", *members, mnt]
+
+    def with_limit(which, soft, hard, code=0):
+        result = run(*command, code=code, preexec_fn=lambda: resource.setrlimit(which, (soft, hard)))
+        if result.code:
+            check(not os.path.ismount(mnt), f"{result.code} means that nothing is mounted")
+            return
+        scene.mounts.append(mnt)
+        text = f"{which} {soft} {hard}".encode()
+        write(os.path.join(mnt, "file"), text)
+        scene.umount()
+        scene.mount(members)
+        check_equal(read(os.path.join(mnt, "file")), text, "what was written before the unmount")
+        check_equal(scene.status(mnt)["state"], "healthy", text.decode())
+        scene.umount()
+
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    with_limit(resource.RLIMIT_FSIZE, 1 << 20, hard)
+    with_limit(resource.RLIMIT_NOFILE, 12, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    # So few that there may be none left in the end; or too few to mount.
+    for count in range(10, 20):
+        with_limit(resource.RLIMIT_NOFILE, count, count, code=None)
+
+
 def status(scene):
     members = scene.images(3)
     scene.mkfs(members, "--name", "statüs")
@@ -152,4 +182,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, closed_standard, status, key_never_comes)
+    main(help_and_version, passphrase, foreground, closed_standard, limits, status, key_never_comes)
