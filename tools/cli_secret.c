@@ -39,11 +39,12 @@ static void interrupt(int signal_number)
 }
 
 /* One line without its end, byte by byte so that nothing of it stays in a buffer of stdio's.  Signals come while it waits, under
- * `waiting`, and at no other time: none is missed. -EINTR, -ENODATA. */
+ * `waiting`, and at no other time: none is missed. -EINTR, -ENODATA, -E2BIG, -EILSEQ. */
 static int read_line(int fd, char *text, size_t size, const sigset_t *waiting)
 {
 	struct pollfd input = { .fd = fd, .events = POLLIN };
 	size_t used = 0;
+	bool has_nul = false;
 
 	for (;;) {
 		char c = 0;
@@ -61,10 +62,12 @@ static int read_line(int fd, char *text, size_t size, const sigset_t *waiting)
 			break;
 		if (used + 1 == size)
 			return -E2BIG;
+		has_nul = has_nul || !c;
 		text[used++] = c;
 	}
 	text[used] = '\0';
-	return 0;
+	/* What comes after it would count for nothing. */
+	return has_nul ? -EILSEQ : 0;
 }
 
 /* Asks without echo.  After a signal the terminal is as before, and the signal does what it does to this program: it ends it, or
@@ -114,6 +117,9 @@ static int fail_ask(int r, struct fail *fail)
 	case -E2BIG:
 		return fail_set(fail, E2BIG, FAIL_USAGE, "passphrase: longer than %u bytes; choose a shorter one, or use a key file",
 			PASSPHRASE_BYTES_MAX - 1);
+	case -EILSEQ:
+		return fail_set(fail, EILSEQ, FAIL_USAGE, "passphrase: has a character in it that is typed as Ctrl-@ or Ctrl-Space, which cannot be "
+			"part of one; type it again without");
 	case -ENODATA:
 		return fail_set(fail, ENODATA, FAIL_USAGE, "passphrase: none was given");
 	case -EINTR:
