@@ -82,6 +82,10 @@ static int unmount_and_wait(const struct request *request, struct fail *fail)
 		cli_message("warning: unmounted, but which members it had is not known, so there was no waiting: %s", unknown.text);
 	else if (!r && !request->lazy)
 		r = release_wait(&paths, UINT_MAX, fail);
+	if (r == -ENOENT && fail->code == FAIL_NOT_FOUND) {
+		cli_message("warning: unmounted, but none of its members is where it was, so there was no waiting");
+		r = 0;
+	}
 	member_paths_free(&paths);
 	return r;
 }

@@ -404,6 +404,16 @@ def waits_for_release(scene, who, home, tools):
     run("umount.fuse.raid5cryptfs", mnt, says="no waiting", **who)
     scene.mounts.remove(mnt)
     check_free(members)
+    # Members that were moved away meanwhile.
+    mount()
+    for member in members:
+        os.rename(member, member + ".moved")
+    run("umount.fuse.raid5cryptfs", mnt, says="no waiting", **who)
+    scene.mounts.remove(mnt)
+    check(not mount_lines(mnt), "it is unmounted")
+    scene.wait_no_daemon()
+    for member in members:
+        os.rename(member + ".moved", member)
     run("umount.fuse.raid5cryptfs", code=USAGE, says="mount point", **who)
     run("raid5cryptfs-status", "--wait", code=USAGE, says="name the members", **who)
     run("raid5cryptfs-status", "--wait=x", *members, code=USAGE, says="number of seconds", **who)
