@@ -1,7 +1,7 @@
 /* Which programs are told of events: see the header.
  *
  * Safety: a daemon of root runs what it finds by these paths, so nobody but root may decide what is found there.  That holds if root
- * owns the file and every folder on the way to it, and others can write none of them.  In a sticky folder others can make files, but
+ * owns the file and every folder and symbolic link on the way to it, and others can write none of them.  In a sticky folder others can make files, but
  * not put one in the place of root's. */
 #include "tools/alert_programs.h"
 
@@ -22,30 +22,61 @@ static int check_owner(const char *path, const char *what, struct fail *fail)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (lstat(path, &st) < 0)
 		return fail_set(fail, errno, FAIL_SYSTEM, "alert program %s: %s: %s", what, path, strerror(errno));
 	if (st.st_uid != 0)
 		return fail_set(fail, EPERM, FAIL_SYSTEM, "alert program %s: %s belongs to user %u; root runs it, so it must belong to root: "
-			"chown root %s", what, path, (unsigned)st.st_uid, path);
-	if (st.st_mode & (S_IWGRP | S_IWOTH) && !(S_ISDIR(st.st_mode) && st.st_mode & S_ISVTX))
+			"chown -h root %s", what, path, (unsigned)st.st_uid, path);
+	if (!S_ISLNK(st.st_mode) && st.st_mode & (S_IWGRP | S_IWOTH) && !(S_ISDIR(st.st_mode) && st.st_mode & S_ISVTX))
 		return fail_set(fail, EPERM, FAIL_SYSTEM, "alert program %s: %s can be written by others than root, who runs it: chmod go-w %s",
 			what, path, path);
 	return 0;
 }
 
-/* The file, and each folder above it up to /. */
-static int check_owners(const char *resolved, struct fail *fail)
-{
-	char path[PATH_MAX];
+#define LINKS_MAX 40u                /* as the kernel has it */
 
-	snprintf(path, sizeof path, "%s", resolved);
-	for (;;) {
-		int r = check_owner(path, resolved, fail);
-		if (r < 0 || !strcmp(path, "/"))
-			return r;
-		char *slash = strrchr(path, '/');
-		slash[slash == path] = '\0';
+/* Puts the link's target in the place of its name: before what is left of the way. */
+static int follow(const char *link, char way[PATH_MAX], char rest[PATH_MAX])
+{
+	char target[PATH_MAX], longer[2 * PATH_MAX + 1];
+	ssize_t n = readlink(link, target, sizeof target - 1);
+
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	if (snprintf(longer, sizeof longer, "%s/%s", target, rest) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	strcpy(rest, longer);
+	if (*target == '/')
+		*way = '\0';
+	return 0;
+}
+
+/* Each folder and each link that the path leads through, and the file at its end. */
+static int check_owners(const char *path, struct fail *fail)
+{
+	char way[PATH_MAX] = "", next[PATH_MAX + NAME_MAX + 2], rest[PATH_MAX];
+	unsigned links = 0;
+	int r = snprintf(rest, sizeof rest, "%s", path) < PATH_MAX ? check_owner("/", path, fail) : -ENAMETOOLONG;
+
+	while (!r && *rest) {
+		size_t length = strcspn(rest, "/");
+		struct stat st;
+
+		snprintf(next, sizeof next, "%s/%.*s", way, length > NAME_MAX ? NAME_MAX : (int)length, rest);
+		bool up = length == 2 && !strncmp(rest, "..", 2), stay = !length || (length == 1 && *rest == '.');
+		memmove(rest, rest + length + (rest[length] == '/'), strlen(rest + length + (rest[length] == '/')) + 1);
+		if (up && *way)
+			*strrchr(way, '/') = '\0';
+		if (up || stay)
+			continue;
+		r = lstat(next, &st) < 0 ? -errno : check_owner(next, path, fail);
+		if (!r && S_ISLNK(st.st_mode))
+			r = links++ < LINKS_MAX ? follow(next, way, rest) : -ELOOP;
+		else if (!r && snprintf(way, sizeof way, "%s", next) >= PATH_MAX)
+			r = -ENAMETOOLONG;
 	}
+	return r < 0 && fail && fail->code == FAIL_NONE ? fail_set(fail, -r, FAIL_SYSTEM, "alert program %s: %s", path, strerror(-r)) : r;
 }
 
 int alert_program_check(const char *path, char **ret_resolved, struct fail *fail)
@@ -61,7 +92,7 @@ int alert_program_check(const char *path, char **ret_resolved, struct fail *fail
 	if (access(resolved, X_OK) < 0)
 		return fail_set(fail, errno, FAIL_SYSTEM, "alert program %s: is not executable: chmod +x %s", path, path);
 	if (geteuid() == 0)
-		r = check_owners(resolved, fail);
+		r = check_owners(path, fail);
 	if (!r) {
 		*ret_resolved = resolved;
 		resolved = NULL;

@@ -155,6 +155,18 @@ def refused(scene):
     os.chmod(folder, 0o755)
     os.chown(folder, pwd.getpwnam("nobody").pw_uid, 0)
     refuse(inside, SYSTEM, [folder + " belongs to user"])
+    # A link that is another user's, or lies where another user can change it, lets that user choose the program.
+    os.symlink("/bin/true", os.path.join(folder, "link"))
+    refuse(os.path.join(folder, "link"), SYSTEM, [folder + " belongs to user"])
+    os.symlink(os.path.join(folder, "link"), scene.path("chain"))
+    refuse(scene.path("chain"), SYSTEM, [folder + " belongs to user"])
+    os.symlink("/bin/true", scene.path("theirs-too"))
+    os.chown(scene.path("theirs-too"), pwd.getpwnam("nobody").pw_uid, 0, follow_symlinks=False)
+    refuse(scene.path("theirs-too"), SYSTEM, [scene.path("theirs-too") + " belongs to user"])
+    os.mkdir(scene.path("bin"))
+    os.symlink("/bin/true", os.path.join(scene.dir, "bin", "true"))
+    os.symlink("bin/.././bin/true", scene.path("relative"))
+    run("raid5cryptfs", "--test-alert", "-o", f"alert={scene.path('relative')}")
     # A mount that fails has told its user, and calls nobody.
     recorder = Recorder(scene.dir)
     run("raid5cryptfs", *scene.key_options(CIPHERS[0]), "-o", f"alert={recorder.path}", members[0], mnt, code=TOO_FEW)
