@@ -5,7 +5,7 @@
 #include "base/fail.h"
 #include "raid/disk.h"
 
-/* FAIL_BUSY: it is mounted, or swapped to.  Before it is opened. */
+/* FAIL_BUSY: it is mounted, or swapped to, or a mount of ours reads it.  Before it is opened. */
 int device_check_mounted(const char *path, struct fail *fail);
 /* FAIL_SIGNATURE: it carries what libblkid knows, a filesystem or partitions for example; the message tells of --force. */
 int device_check_signature(struct disk *disk, struct fail *fail);

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "raid/array.h"
 #include "tools/cli.h"
+#include "tools/device_check.h"
 #include "tools/rebuild.h"
 
 #include <errno.h>
@@ -77,6 +78,8 @@ int rebuild_erase(int argc, char **argv, struct fail *fail)
 	bool force;
 	int r = parse(argc, argv, &force, &path, fail);
 
+	if (!r && force)
+		r = device_check_mounted(path, fail);
 	if (!r)
 		r = disk_open(path, force ? DISK_READ_WRITE : DISK_READ_ONLY, DISK_ENGINE_THREADS, &disk, fail);
 	if (!r)

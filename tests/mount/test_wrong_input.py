@@ -227,6 +227,25 @@ def loop_and_file(scene):
     scene.umount()
 
 
+def mounted_read_only(scene):
+    """A mount that only reads, perhaps to save what can be read, holds no lock; its members are not overwritten all the same."""
+    members, new = made(scene), scene.image()
+    other = made(scene, 3)
+    scene.mount(members, "-o", "ro")
+    scene.mount(other, name="other")
+
+    def refused(*command):
+        unchanged(members, lambda: run(*command, code=BUSY, says=[members[0], "mounted read-only on " + scene.path("mnt")]))
+
+    refused("mkfs.raid5cryptfs", "--force", "--key-file", scene.key(), members[0], new, scene.image())
+    refused("raid5cryptfs-rebuild", "erase", "--force", members[0])
+    refused("raid5cryptfs-rebuild", "spare", "--force", scene.path("other"), members[0])
+    unmount(scene.path("other"))
+    scene.mounts.remove(scene.path("other"))
+    scene.umount()
+    run("raid5cryptfs-rebuild", "erase", "--force", members[0])
+
+
 def status_wrong(scene):
     run("raid5cryptfs-status", scene.mountpoint("empty"), code=NOT_FOUND, says="no raid5cryptfs array")
     run("raid5cryptfs-status", scene.image(), code=NOT_MEMBER)
@@ -238,4 +257,5 @@ def status_wrong(scene):
 
 if __name__ == "__main__":
     main(keys, damaged_slots, members_wrong, short_members, mount_points, options_wrong, cipher_none, mkfs_wrong, mkfs_devices,
-         long_paths, loop_and_file, status_wrong)
+         long_paths, loop_and_file, mounted_read_only,
+         status_wrong)
