@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -104,6 +105,8 @@ void daemon_start(bool foreground)
 	}
 	close(fds[0]);
 	ready_pipe = fds[1];
+	/* Whoever ends the program that he sees does not want the mount any more. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 }
 
 void daemon_ready(void)
@@ -118,6 +121,7 @@ void daemon_ready(void)
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		dup2(null_fd, fd);
 	close(null_fd);
+	prctl(PR_SET_PDEATHSIG, 0);
 	ssize_t n = write(ready_pipe, &(uint8_t){ 0 }, 1);
 	(void)n;                         /* a parent that was killed does not matter to the mount */
 	close(ready_pipe);
