@@ -72,6 +72,16 @@ int cli_fail(const struct fail *fail)
 	return cli_error(fail->code, "%s", fail->text);
 }
 
+int cli_finish(int code)
+{
+	int err = fflush(stdout) ? errno : ferror(stdout) ? EIO : 0;
+
+	if (!err)
+		return code;
+	int failed = cli_error(FAIL_SYSTEM, "standard output: %s; what was to be printed there is not complete", strerror(err));
+	return code ? code : failed;
+}
+
 void cli_clean(char *text)
 {
 	for (; *text; text++)

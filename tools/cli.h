@@ -17,6 +17,8 @@ void cli_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints the message and returns the exit code. */
 int cli_error(enum fail_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int cli_fail(const struct fail *fail);
+/* At the end of main: `code`, or FAIL_SYSTEM for 0 when not all that was printed could be written, which is told. */
+int cli_finish(int code);
 
 /* 4096, 64K, 256M, 2G, 1T, with or without iB.  -EINVAL. */
 int cli_parse_size(const char *text, uint64_t *ret_bytes);

@@ -540,5 +540,5 @@ int main(int argc, char **argv)
 	}
 	cli_forget_secret(&fsck.secret);
 	member_paths_free(&fsck.members);
-	return fflush(stdout) ? code | FSCK_ERROR : code;
+	return cli_finish(0) ? code | FSCK_ERROR : code;
 }

@@ -126,5 +126,5 @@ int main(int argc, char **argv)
 		r = !strcmp(command, "generate") ? generate(argv[optind + 1], &fail) : list(argv + optind + 1, count, &fail);
 	if (r < 0)
 		return cli_fail(&fail);
-	return fflush(stdout) ? FAIL_SYSTEM : 0;
+	return cli_finish(0);
 }

@@ -187,5 +187,5 @@ int main(int argc, char **argv)
 	member_paths_free(&request.members);
 	if (r < 0)
 		return cli_fail(&fail);
-	return fflush(stdout) ? FAIL_SYSTEM : 0;
+	return cli_finish(0);
 }

@@ -82,5 +82,5 @@ int main(int argc, char **argv)
 	int r = command->run(argc, argv, &fail);
 	if (r < 0)
 		return cli_fail(&fail);
-	return fflush(stdout) ? FAIL_SYSTEM : 0;
+	return cli_finish(0);
 }

@@ -221,5 +221,5 @@ int main(int argc, char **argv)
 	sigaction(SIGINT, &(struct sigaction){ .sa_handler = stop }, NULL);
 	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = stop }, NULL);
 	code = run(command, argv[optind + 1], &request);
-	return fflush(stdout) && !code ? FAIL_SYSTEM : code;
+	return cli_finish(code);
 }

@@ -52,7 +52,7 @@ static int show_once(struct status_request *request, char **arguments, int count
 	status_list_free(&request->list);
 	if (r < 0)
 		return cli_fail(&fail);
-	return fflush(stdout) ? FAIL_SYSTEM : request->exit_code;
+	return cli_finish(request->exit_code);
 }
 
 /* "--watch 5" means "--watch=5": no array has members of such names, unless there is a file. */

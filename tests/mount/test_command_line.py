@@ -77,6 +77,19 @@ def foreground(scene):
     scene.mounts.remove(mnt)
 
 
+def full_output(scene):
+    """What could not be printed is not passed over in silence."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    for command, code in [(["raid5cryptfs-status", *members], SYSTEM), (["raid5cryptfs-status", *members[:2]], DEGRADED),
+                          (["raid5cryptfs-key", "list", *members], SYSTEM), (["fsck.raid5cryptfs", "-n", "--key-file", scene.key(), *members], 8),
+                          (["mkfs.raid5cryptfs", "--force", "--key-file", scene.key(), *members], SYSTEM)]:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        check_equal(done.returncode, code, f"{command}: {done.stderr}")
+        check("standard output: No space left on device" in done.stderr, f"{command}: {done.stderr}")
+
+
 def key_never_comes(scene):
     """Who has no key to give after all can end the program, and the members are free then."""
     need_root()                          # to look at the descriptors of programs that hold secrets
@@ -188,4 +201,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, closed_standard, limits, status, key_never_comes)
+    main(help_and_version, passphrase, foreground, closed_standard, limits, status, full_output, key_never_comes)
