@@ -83,7 +83,7 @@ static int refuse_at_work(const struct rebuild_request *request, const char *pat
 static int readd(struct rebuild_request *request, struct fail *fail)
 {
 	struct control_change change = { .action = CONTROL_READD };
-	int r = rebuild_request_set_path(request->what, &change, fail);
+	int r = rebuild_request_set_path(request, request->what, &change, fail);
 
 	if (!r)
 		r = refuse_at_work(request, change.path, fail);

@@ -115,7 +115,7 @@ static bool is_spare(const struct control_status *status, const char *path)
 /* The disk or spare at `path` takes a member's place: asks for it, and tells. */
 static int begin(struct following *f, const char *path, struct fail *fail)
 {
-	int r = rebuild_request_set_path(path, &f->change, fail);
+	int r = rebuild_request_set_path(f->request, path, &f->change, fail);
 
 	if (!r && !is_spare(&f->request->status, f->change.path))
 		r = rebuild_request_check_disk(f->request, path, fail);
@@ -163,7 +163,7 @@ int rebuild_replace(int argc, char **argv, struct fail *fail)
 static int make_spare(struct rebuild_request *request, struct fail *fail)
 {
 	struct control_change change = { .action = CONTROL_SPARE };
-	int r = rebuild_request_set_path(request->what, &change, fail);
+	int r = rebuild_request_set_path(request, request->what, &change, fail);
 
 	if (!r)
 		r = rebuild_request_check_disk(request, request->what, fail);

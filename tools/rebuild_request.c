@@ -179,7 +179,17 @@ int rebuild_request_check_disk(const struct rebuild_request *request, const char
 	return r;
 }
 
-int rebuild_request_set_path(const char *path, struct control_change *change, struct fail *fail)
+/* A file on the mounted array, or a loop device over one: to write to it the array would have to be written first. */
+static bool lies_on_array(const struct rebuild_request *request, const char *absolute)
+{
+	struct stat array, disk;
+	autofree char *backing = device_backing_file(absolute);
+
+	return !request->fs && stat(request->array, &array) == 0 && stat(backing ? backing : absolute, &disk) == 0
+		&& disk.st_dev == array.st_dev;
+}
+
+int rebuild_request_set_path(const struct rebuild_request *request, const char *path, struct control_change *change, struct fail *fail)
 {
 	autofree char *absolute = cli_absolute(path);
 
@@ -187,6 +197,8 @@ int rebuild_request_set_path(const char *path, struct control_change *change, st
 		return fail_set(fail, errno, FAIL_SYSTEM, "%s: %s", path, strerror(errno));
 	if (!absolute || strlen(absolute) >= sizeof change->path)
 		return fail_set(fail, ENAMETOOLONG, FAIL_USAGE, "%s: the path is too long", path);
+	if (lies_on_array(request, absolute))
+		return fail_set(fail, EINVAL, FAIL_USAGE, "%s: lies on the array itself, and cannot be a member of it; give another disk", path);
 	strcpy(change->path, absolute);
 	return 0;
 }

@@ -39,8 +39,8 @@ const char *rebuild_request_goes_on(const struct rebuild_request *request);
 int rebuild_request_find(const struct rebuild_request *request, const char *text, uint32_t *ret_member, struct fail *fail);
 /* May the disk be overwritten?  What needs no array (tools/device_check.h). */
 int rebuild_request_check_disk(const struct rebuild_request *request, const char *path, struct fail *fail);
-/* change->path: the path as the daemon finds it. */
-int rebuild_request_set_path(const char *path, struct control_change *change, struct fail *fail);
+/* change->path: the path as the daemon finds it.  FAIL_USAGE if it is on the array itself. */
+int rebuild_request_set_path(const struct rebuild_request *request, const char *path, struct control_change *change, struct fail *fail);
 /* Asks; what the daemon refuses is a failure with its text. */
 int rebuild_request_ask(const struct rebuild_request *request, struct control_change *change, struct fail *fail);
 

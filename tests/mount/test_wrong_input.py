@@ -227,6 +227,25 @@ def loop_and_file(scene):
     scene.umount()
 
 
+def on_itself(scene):
+    """A file on the array is no disk for it: to be written it would wait for itself."""
+    need_root()
+    members = made(scene)
+    scene.mount(members)
+    mnt = scene.path("mnt")
+    inside = os.path.join(mnt, "inside")
+    with open(inside, "wb") as f:
+        f.truncate(SIZE)
+    loop = scene.loop(inside)
+    for command in [["spare"], ["add"], ["replace", "1"], ["readd"]]:
+        for disk in [inside, loop]:
+            run("raid5cryptfs-rebuild", command[0], mnt, *command[1:], disk, code=USAGE, says=[disk, "lies on the array itself"],
+                timeout=60)
+    run("losetup", "-d", loop)
+    scene.loops.remove(loop)
+    scene.umount()
+
+
 def mounted_read_only(scene):
     """A mount that only reads, perhaps to save what can be read, holds no lock; its members are not overwritten all the same."""
     members, new = made(scene), scene.image()
@@ -257,5 +276,5 @@ def status_wrong(scene):
 
 if __name__ == "__main__":
     main(keys, damaged_slots, members_wrong, short_members, mount_points, options_wrong, cipher_none, mkfs_wrong, mkfs_devices,
-         long_paths, loop_and_file, mounted_read_only,
+         long_paths, loop_and_file, on_itself, mounted_read_only,
          status_wrong)
