@@ -13,6 +13,7 @@
  *
  * The order: freeze (O(1), under the lock; operations go on in the next transaction) → data records → nodes of the file tree,
  * children before parents → bitmaps and row items in the system tree → its nodes and the pending records → flush → root, flush. */
+#include "base/blocking.h"
 #include "fs/log/log.h"
 #include "fs/names/inode.h"
 #include "fs/space/pack.h"
@@ -411,6 +412,7 @@ bool commit_wait_release(struct fs *fs)
 {
 	if (fs->simple || !fs->releases || fs->releases->generation > fs->durable || fs->error)
 		return false;
+	blocking_begin(BLOCKING_FOR_THREAD);
 	pthread_cond_wait(&fs->progress, &fs->lock);
 	return true;
 }

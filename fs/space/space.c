@@ -105,6 +105,9 @@ static int wait_for_rows(struct fs *fs, uint64_t rows)
 	int64_t target = need + (possible > need ? (possible - need) / 2 : 0);
 	int64_t most = space_rows_ahead(fs);
 	for (int fruitless = 0; space_rows_ahead(fs) < target && fruitless < FRUITLESS_ROUNDS_MAX; ) {
+		/* Rows that were freed and that a pin holds back are worth waiting for: there may be nothing else to gain. */
+		if (commit_wait_release(fs))
+			continue;
 		int r = relocate_for_rows(fs);
 		if (r < 0)
 			return r;

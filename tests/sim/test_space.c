@@ -52,11 +52,60 @@ static void padded(size_t one_bytes, size_t other_bytes, bool threads)
 	simfs_free(sim);
 }
 
+/* ---- Rows that a pin holds back ---- */
+
+struct writer { struct simfs *sim; unsigned first, count; int result; };
+
+static void *write_some(void *arg)
+{
+	struct writer *w = arg;
+	for (unsigned i = 0; i < w->count && w->result == 0; i++)
+		w->result = write_file(w->sim, w->first + i, PIECE_BYTES);
+	return NULL;
+}
+
+static void unlink_file(struct simfs *sim, unsigned i)
+{
+	char name[16];
+	snprintf(name, sizeof name, "file%u", i);
+	REQUIRE(fs_unlink(sim->fs, OBJECT_ROOT, name) == 0);
+}
+
+/* Files are unlinked, and that is durable, while somebody reads: their rows come back when he is done, and who writes waits for that. */
+static void pinned(void)
+{
+	struct simfs *sim;
+	struct store_pin pin;
+	pthread_t thread;
+	unsigned count = 0;
+	int r = 0;
+	REQUIRE(simfs_make(&sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, 4) == 0);
+	sim->options.threads = 2;
+	REQUIRE(simfs_remount(sim) == 0 && fs_start(sim->fs) == 0);
+	while ((r = write_file(sim, count, PIECE_BYTES)) == 0)
+		count++;
+	CHECK_EQ(r, -ENOSPC);
+	REQUIRE(fs_sync(sim->fs) == 0 && count > 20);
+	struct writer w = { sim, 1000, 12, 0 };
+	store_pin_now(sim->fs, &pin);
+	for (unsigned i = 0; i < w.count + 4; i++)
+		unlink_file(sim, i);
+	REQUIRE(fs_sync(sim->fs) == 0);
+	REQUIRE(pthread_create(&thread, NULL, write_some, &w) == 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 500000000 }, NULL);
+	store_unpin(sim->fs, &pin);
+	REQUIRE(pthread_join(thread, NULL) == 0);
+	CHECK_EQ(w.result, 0);
+	CHECK_EQ(fs_sync(sim->fs), 0);
+	simfs_free(sim);
+}
+
 int main(void)
 {
 	for (unsigned threads = 0; threads < 2; threads++) {
 		padded(5 * BLOCK_BYTES, 5 * BLOCK_BYTES, threads);
 		padded(3 * BLOCK_BYTES, 2 * BLOCK_BYTES, threads);
 	}
+	pinned();
 	return CHECK_DONE();
 }
