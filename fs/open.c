@@ -116,10 +116,10 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	pthread_rwlockattr_setkind_np(&readers_wait, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&fs->heal_lock, &readers_wait);
 	pthread_rwlockattr_destroy(&readers_wait);
-	pthread_cond_init(&fs->progress, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&fs->progress, &monotonic);
 	pthread_cond_init(&fs->wake_commit, &monotonic);
 	pthread_cond_init(&fs->wake_flush, &monotonic);
 	pthread_condattr_destroy(&monotonic);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define VECTOR_FIRST_ROOM 16
 
@@ -97,6 +98,25 @@ void op_by_user(struct fs *fs) { atomic_fetch_add_explicit(&fs->user_io, 1, memo
 
 int64_t fs_now_ns(struct fs *fs) { return env_now_ns(fs->env); }
 
+#define HELD_WAIT_NS 10000000
+
+/* Who reads holds records that are durable since long, and tells nobody when they go: that is looked for while no commit is to come. */
+static void wait_for_progress(struct fs *fs)
+{
+	struct timespec until;
+	if (fs->open->dirty || fs->committing) {
+		pthread_cond_wait(&fs->progress, &fs->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += HELD_WAIT_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&fs->progress, &fs->lock, &until);
+}
+
 /* Waits, or in a simulation commits, until `dirty` memory is below the limit. Lock held, dropped meanwhile. */
 static int wait_for_memory(struct fs *fs)
 {
@@ -114,7 +134,7 @@ static int wait_for_memory(struct fs *fs)
 		pthread_cond_signal(&fs->wake_commit);
 		pthread_cond_signal(&fs->wake_flush);
 		blocking_begin(BLOCKING_FOR_THREAD);
-		pthread_cond_wait(&fs->progress, &fs->lock);
+		wait_for_progress(fs);
 	}
 	return fs->error;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define DISKS 3u
 #define DISK_BYTES (UINT64_C(64) << 20)
@@ -100,6 +101,48 @@ static void pinned(void)
 	simfs_free(sim);
 }
 
+/* ---- Memory that a reader holds ---- */
+
+static void *write_one(void *arg)
+{
+	struct writer *w = arg;
+	w->result = write_file(w->sim, w->first, PIECE_BYTES);
+	return NULL;
+}
+
+/* So much of what was written is still being read when it is durable that who writes next has to wait, and nothing is left to commit. */
+static void held(void)
+{
+	static struct record *records[PIECE_BYTES / UNIT_BYTES];
+	struct simfs *sim;
+	struct fs_attr attr;
+	struct item item;
+	pthread_t thread;
+	REQUIRE(simfs_make(&sim, DISKS, DISK_BYTES, CIPHER_XCHACHA20_POLY1305, 5) == 0);
+	sim->options.threads = 2;
+	sim->options.dirty_bytes = PIECE_BYTES / 2;
+	REQUIRE(simfs_remount(sim) == 0);
+	struct fs *fs = sim->fs;
+	REQUIRE(write_file(sim, 0, PIECE_BYTES) == 0 && fs_lookup(fs, OBJECT_ROOT, "file0", &attr) == 0);
+	for (unsigned i = 0; i < ARRAY_COUNT(records); i++) {
+		struct key key = key_make(attr.ino, ITEM_EXTENT, (uint64_t)i * UNIT_BLOCKS);
+		REQUIRE(tree_lookup(fs, &fs->file, &key, &item) == 0);
+		records[i] = record_ref(record_of(&item));
+	}
+	REQUIRE(fs_sync(fs) == 0 && fs_start(fs) == 0 && fs_dirty_bytes(fs) > sim->options.dirty_bytes);
+	struct writer w = { sim, 1, 1, -EBUSY };
+	REQUIRE(pthread_create(&thread, NULL, write_one, &w) == 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	for (unsigned i = 0; i < ARRAY_COUNT(records); i++)
+		record_unref(fs, records[i]);
+	alarm(30);                       /* ends what waits for ever */
+	REQUIRE(pthread_join(thread, NULL) == 0);
+	alarm(0);
+	CHECK_EQ(w.result, 0);
+	CHECK_EQ(fs_sync(fs), 0);
+	simfs_free(sim);
+}
+
 int main(void)
 {
 	for (unsigned threads = 0; threads < 2; threads++) {
@@ -107,5 +150,6 @@ int main(void)
 		padded(3 * BLOCK_BYTES, 2 * BLOCK_BYTES, threads);
 	}
 	pinned();
+	held();
 	return CHECK_DONE();
 }
