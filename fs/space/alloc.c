@@ -321,7 +321,8 @@ static int clear_in_chunk(struct fs *fs, struct chunk *c, unsigned first, unsign
 		s->live_blocks--;
 		a->live_blocks--;
 		unsigned row = i / c->row_bits;
-		if (row_live(c->tree, row, c->row_bits) == 0) {
+		bool last = i + 1 == first + count || (i + 1) % c->row_bits == 0;        /* of those in the row: it is looked at once */
+		if (last && row_live(c->tree, row, c->row_bits) == 0) {
 			s->tree_free_rows++;
 			mask_set(c->emptied, row);
 		}
@@ -356,20 +357,31 @@ int alloc_clear(struct fs *fs, address from, uint32_t blocks)
 	return 0;
 }
 
+static void release_in_chunk(struct fs *fs, struct chunk *c, unsigned first, unsigned count)
+{
+	for (unsigned i = first; i < first + count; i++) {
+		assert(bit_get(c->used, i) && !bit_get(c->tree, i));
+		bit_clear(c->used, i);
+		c->holds--;
+		bool last = i + 1 == first + count || (i + 1) % c->row_bits == 0;
+		if (last && row_is_free(c, i / c->row_bits))
+			free_rows_add(fs, c->band, 1);
+	}
+}
+
+/* All that a commit freed comes at once, with the lock held: a file of a terabyte is 2^28 blocks. */
 void alloc_release(struct fs *fs, address from, uint32_t blocks)
 {
 	uint32_t band = band_index(fs, address_band(from));
 	unsigned chunk_blocks = BITMAP_CHUNK_ROWS * band_row_blocks(band_at(fs, band));
-	for (uint64_t block = address_block(from), end = block + blocks; block < end; block++) {
+	for (uint64_t block = address_block(from), end = block + blocks; block < end; ) {
 		struct chunk *c;
 		int r = chunk_get(fs, band, block / chunk_blocks, &c);
 		assert(r == 0);  /* the cleared block holds it */
-		unsigned i = (unsigned)(block % chunk_blocks), row = i / c->row_bits;
-		assert(bit_get(c->used, i) && !bit_get(c->tree, i));
-		bit_clear(c->used, i);
-		c->holds--;
-		if (row_is_free(c, row))
-			free_rows_add(fs, band, 1);
+		unsigned first = (unsigned)(block % chunk_blocks);
+		unsigned count = (unsigned)(end - block < chunk_blocks - first ? end - block : chunk_blocks - first);
+		release_in_chunk(fs, c, first, count);
+		block += count;
 	}
 }
 
