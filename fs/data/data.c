@@ -95,13 +95,22 @@ int data_uninline(struct fs *fs, uint64_t ino)
 	return r;
 }
 
+/* What lies in no band cannot be read, and above all not be freed. */
+static bool lies_in_band(struct fs *fs, const struct extent_item *value)
+{
+	address at = le64_get(value->address);
+	const struct band *b = extent_placed(value) ? config_band(fs->config, address_band(at)) : NULL;
+
+	return !extent_placed(value) || (b && address_block(at) + le32_get(value->blocks) <= band_blocks(b));
+}
+
 int data_extent(struct fs *fs, const struct item *item, struct extent *ret_extent)
 {
 	const struct extent_item *value = item->value;
 
 	if (item->bytes >= sizeof(*value) && value->kind == EXTENT_DIRTY)
 		*ret_extent = (struct extent){ item->key.offset, record_blocks(record_of(item)), EXTENT_DIRTY, *item };
-	else if (extent_item_valid(&item->key, value, item->bytes))
+	else if (extent_item_valid(&item->key, value, item->bytes) && lies_in_band(fs, value))
 		*ret_extent = (struct extent){ item->key.offset, le32_get(value->blocks), value->kind, *item };
 	else
 		return data_unclean(fs, item->key.object, item->key.offset, "an extent makes no sense");

@@ -502,6 +502,34 @@ static void test_limits(void)
 	CHECK(!killed);
 }
 
+/* An extent that lies in no band, whoever wrote it: its file cannot be read, nor its space be given back, and all else goes on. */
+static void test_no_band(void)
+{
+	uint8_t bytes[BLOCK_BYTES] = { 1 }, value[EXTENT_BYTES(1)];
+	struct simfs *other;
+	struct fs_attr attr;
+	struct item item;
+	struct op op;
+
+	REQUIRE(simfs_make(&other, 3, 8u << 20, CIPHER_NONE, 9) == 0);
+	REQUIRE(fs_mknod(other->fs, OBJECT_ROOT, "file", S_IFREG | 0600, 0, (struct fs_cred){ 0 }, &attr) == 0);
+	REQUIRE(fs_write(other->fs, attr.ino, bytes, sizeof(bytes), 0, false, NULL) == sizeof(bytes) && fs_sync(other->fs) == 0);
+	struct key key = key_make(attr.ino, ITEM_EXTENT, 0);
+	REQUIRE(op_begin(other->fs, &op, OP_READ, 0) == 0);
+	REQUIRE(tree_prepare(other->fs, &other->fs->file, &key) == 0 && tree_lookup(other->fs, &other->fs->file, &key, &item) == 0);
+	REQUIRE(item.bytes == sizeof(value));
+	memcpy(value, item.value, sizeof(value));
+	((struct extent_item *)value)->address = le64_put(address_make(BAND_ID_MAX, 4));
+	REQUIRE(tree_put(other->fs, &other->fs->file, &key, value, sizeof(value)) == 0);
+	op_end(&op);
+	REQUIRE(fs_sync(other->fs) == 0 && simfs_remount(other) == 0);
+	CHECK(fs_read(other->fs, attr.ino, bytes, sizeof(bytes), 0) == -EUCLEAN);
+	CHECK(fs_write(other->fs, attr.ino, bytes, sizeof(bytes), 0, false, NULL) == -EUCLEAN);
+	CHECK(fs_unlink(other->fs, OBJECT_ROOT, "file") == 0);
+	CHECK(fs_sync(other->fs) == 0);
+	simfs_free(other);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1) {
@@ -514,6 +542,7 @@ int main(int argc, char **argv)
 	test_kept_buffers();
 	test_limits();
 	finish();
+	test_no_band();
 	for (uint64_t seed = 1; seed <= 4; seed++)
 		test_random(seed, 400);
 	return CHECK_DONE();
