@@ -422,10 +422,9 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 	note_change(fs, tree, key);
 	struct path path;
 	bool found, dirty = item_is_dirty_extent(key, value);
-	if (dirty) {
-		struct item item = { *key, value, bytes };
-		record_attach(fs, record_of(&item));     /* before the old item's hold goes */
-	}
+	const struct item new = { *key, value, bytes };
+	if (dirty)
+		record_attach(fs, record_of(&new));      /* before the old item's hold goes */
 	descend_changeable(fs, tree, key, &path);
 	unsigned i = image_find(path.node[0]->image, key, &found);
 	if (found) {
@@ -439,8 +438,11 @@ int tree_put(struct fs *fs, struct tree *tree, const struct key *key, const void
 	}
 	while (!image_insert(path.node[0]->image, i, key, value, bytes)) {
 		int r = split(fs, tree, &path, 0, i);
-		if (r < 0 && r != -EAGAIN)
+		if (r < 0 && r != -EAGAIN) {
+			if (dirty)
+				record_detach(fs, record_of(&new));
 			return r;
+		}
 		descend_changeable(fs, tree, key, &path);
 		i = image_find(path.node[0]->image, key, &found);
 	}
