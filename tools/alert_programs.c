@@ -1,8 +1,8 @@
 /* Which programs are told of events: see the header.
  *
  * Safety: a daemon of root runs what it finds by these paths, so nobody but root may decide what is found there.  That holds if root
- * owns the file and every folder and symbolic link on the way to it, and others can write none of them.  In a sticky folder others can make files, but
- * not put one in the place of root's. */
+ * owns the file and every folder and symbolic link on the way to it, and others can write none of them.  In a sticky folder others can
+ * make files, but not put one in the place of root's. */
 #include "tools/alert_programs.h"
 
 #include "base/cleanup.h"

@@ -78,7 +78,7 @@ static void widen_limits(void)
 	raise_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX);
 	raise_limit(RLIMIT_FSIZE, RLIM_INFINITY);
 	signal(SIGXFSZ, SIG_IGN);
-	/* libfuse ends its threads by pthread_cancel(3), which loads this: with no descriptor left it would abort, before the last commit. */
+	/* libfuse ends its threads by pthread_cancel(3), which loads this; with no descriptor left it aborts, before the last commit. */
 	dlopen("libgcc_s.so.1", RTLD_NOW);
 }
 
