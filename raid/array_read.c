@@ -15,8 +15,8 @@
  *   4. the XOR of the others, also of those that are out.
  *
  * What 3 and 4 give may be old: the caller's tags decide, as they do for everything.  Where they say that it is 2 that was wrong, the
- * caller asks for 3 (array_read_distrusted).  Pieces that still
- * failed are tried once more block by block: two members may have one bad block each in one row.
+ * caller asks for 3 (array_read_distrusted).  Pieces that still failed are tried once more block by block: two members may have one bad
+ * block each in one row.
  *
  * A long I/O that failed is repeated piece by piece, so that one bad sector costs one unit.
  *

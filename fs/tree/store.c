@@ -103,13 +103,14 @@ static void report_unreadable(struct fs *fs, const struct sealed *s)
 			(unsigned long long)address_block(s->address));
 }
 
-/* From a member that is out, or being filled: the others may be what is damaged. */
-static int read_distrusted(struct fs *fs, const struct sealed *s, void *ret_plain)
+typedef int read_way(struct array *array, address from, unsigned blocks, struct iobuf *buf, size_t offset_bytes);
+
+static int read_by(struct fs *fs, read_way *way, const struct sealed *s, void *ret_plain)
 {
 	struct iobuf *buf = iobuf_new(UNIT_BYTES);
 	if (!buf)
 		return -ENOMEM;
-	int r = array_read_distrusted(fs->array, s->address, s->blocks, buf, 0);
+	int r = way(fs->array, s->address, s->blocks, buf, 0);
 	if (r == 0)
 		r = store_open(fs, s, buf->data, ret_plain);
 	iobuf_unref(buf);
@@ -156,8 +157,8 @@ int store_read_rebuilt(struct fs *fs, const struct sealed *s, void *ret_plain)
 	if (r == 0)
 		heal(fs, s, buf->data);
 	iobuf_unref(buf);
-	if (r < 0 && r != -ENOMEM)
-		r = read_distrusted(fs, s, ret_plain);
+	if (r < 0 && r != -ENOMEM)       /* from a member that is out, or being filled: the others may be what is damaged */
+		r = read_by(fs, array_read_distrusted, s, ret_plain);
 	if (r < 0 && r != -ENOMEM && s->blocks > 1) {
 		r = read_mixed(fs, s, mixed, ret_plain);
 		if (r == 0)
@@ -181,13 +182,7 @@ int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 {
 	if (!store_address_valid(fs, s->address, s->blocks))
 		return -EUCLEAN;
-	struct iobuf *buf = iobuf_new(UNIT_BYTES);
-	if (!buf)
-		return -ENOMEM;
-	int r = array_read(fs->array, s->address, s->blocks, buf, 0);
-	if (r == 0)
-		r = store_open(fs, s, buf->data, ret_plain);
-	iobuf_unref(buf);
+	int r = read_by(fs, array_read, s, ret_plain);
 	return r == 0 || r == -ENOMEM ? r : store_read_rebuilt(fs, s, ret_plain);
 }
 

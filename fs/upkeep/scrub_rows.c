@@ -7,8 +7,8 @@
  *     the file is named.
  *  3. Then the rest of each wrong unit is put right, and parity (mend.h): at once, since a note of it would be lost with the power, and
  *     the scrub's position is kept.  What has to wait for a commit is noted all the same, and if there is more of that than can be noted
- *     the scrub waits too.  With a member missing there is nothing to
- *     do it from, and where not all that lives in a row is known, nothing to do it by: a tree node cannot be read. */
+ *     the scrub waits too.  With a member missing there is nothing to do it from, and where not all that lives in a row is known, nothing
+ *     to do it by: a tree node cannot be read. */
 #include "fs/upkeep/scrubimpl.h"
 
 #include "fs/space/rowrun.h"

@@ -433,6 +433,16 @@ static void comes_and_goes(void)
 	simfs_free(sim);
 }
 
+static void revert_to(struct simfs *sim, uint64_t generation)
+{
+	REQUIRE(simfs_close(sim, false) == 0);
+	sim->options.root_generation = generation;
+	REQUIRE(simfs_open(sim) == 0);
+	CHECK_EQ(fs_revert(sim->fs), 0);
+	sim->options.root_generation = 0;
+	REQUIRE(simfs_remount(sim) == 0);
+}
+
 /* An older root is made the newest again while columns are on their way: rows live again that were free when they were passed. */
 static void reverted(void)
 {
@@ -455,12 +465,7 @@ static void reverted(void)
 		CHECK(array_job(fs_array(sim->fs), &job));
 	}
 	CHECK(job.position == JOB_ALL);
-	REQUIRE(simfs_close(sim, false) == 0);
-	sim->options.root_generation = generation;
-	REQUIRE(simfs_open(sim) == 0);
-	CHECK_EQ(fs_revert(sim->fs), 0);
-	sim->options.root_generation = 0;
-	REQUIRE(simfs_remount(sim) == 0);
+	revert_to(sim, generation);
 	CHECK(replace_settle(sim));
 	CHECK(replaced(sim));
 	CHECK(replace_is_whole(sim, OLD, &run));
@@ -485,12 +490,7 @@ static void reverted_to_a_gap(void)
 	replace_leave_out(sim, NO_DISK, NO_DISK);
 	REQUIRE(simfs_remount(sim) == 0);
 	CHECK(replace_settle(sim));
-	REQUIRE(simfs_close(sim, false) == 0);
-	sim->options.root_generation = generation;
-	REQUIRE(simfs_open(sim) == 0);
-	CHECK_EQ(fs_revert(sim->fs), 0);
-	sim->options.root_generation = 0;
-	REQUIRE(simfs_remount(sim) == 0);
+	revert_to(sim, generation);
 	CHECK(replace_settle(sim));
 	CHECK(replace_is_whole(sim, NO_DISK, &run));
 	simfs_free(sim);
