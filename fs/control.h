@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 6u
+#define CONTROL_VERSION 7u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -48,6 +48,8 @@ struct control_status {
 	uint8_t startable;               /* enough members to mount; mounted: it has not given up writing because of failures */
 	uint8_t cipher;
 	uint8_t has_engine, engine;      /* enum seal_engine: what seals; only while mounted, and not with cipher none */
+	uint8_t has_transport, transport;        /* enum fuse_transport: how requests come; only while mounted */
+	uint8_t padding[2];
 	uint32_t member_count;
 	struct uuid array;
 	char name[LABEL_NAME_BYTES];

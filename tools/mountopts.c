@@ -99,6 +99,18 @@ static int parse_io(struct mount_options *options, const char *value)
 	return -EINVAL;
 }
 
+static int parse_transport(struct mount_options *options, const char *option, const char *value, struct fail *fail)
+{
+	if (!strcmp(value, "device"))
+		options->transport = FUSE_TRANSPORT_DEVICE;
+	else if (!strcmp(value, "uring"))
+		options->transport = FUSE_TRANSPORT_URING;
+	else
+		return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: requests come from the kernel by device or uring (how members are read and "
+			"written is io=)", option);
+	return 0;
+}
+
 static int parse_engine(struct mount_options *options, const char *option, const char *value, struct fail *fail)
 {
 	if (seal_engine_parse(value, &options->engine) < 0)
@@ -174,6 +186,8 @@ static int parse_value(struct mount_options *options, const char *option, struct
 				option);
 		return 0;
 	}
+	if ((value = value_of(option, "transport")))
+		return parse_transport(options, option, value, fail);
 	if ((value = value_of(option, "engine")))
 		return parse_engine(options, option, value, fail);
 	return -ENOENT;

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "crypto/seal.h"
+#include "fs/fuse/fuse.h"
 #include "raid/disk.h"
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@ struct mount_options {
 	uint64_t cache_bytes, dirty_bytes;
 	unsigned commit_seconds, timeout_seconds;
 	enum disk_engine io;
+	enum fuse_transport transport;
 	uint64_t read_errors_max, speed_bytes;   /* 0: no limit */
 	enum seal_engine engine;         /* AUTO unless given; one that is built in */
 	char *fuse;                      /* for libfuse, separated by commas (one within a value is "\,"); never NULL once initialised */

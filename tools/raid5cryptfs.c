@@ -66,6 +66,7 @@ static void usage(FILE *out)
 "     timeout=SECONDS   a member that does not answer for so long is dropped (30)\n"
 "     engine=ENGINE     what seals: auto (the faster one), sodium or openssl\n"
 "     io=WAY            how members are read and written: auto, uring or threads\n"
+"     transport=WAY     how requests come from the kernel: device (/dev/fuse) or uring (Linux 6.14)\n"
 "     alert=PROGRAM     run it when a member fails, the space is low, ...: see the manual\n"
 "     nonempty          mount over a folder that is not empty, or in use as a mount point\n"
 "     and those of mount(8): noatime, nosuid, nodev, noexec, _netdev, nofail, x-*, ...\n"
@@ -307,7 +308,7 @@ static int mount_filesystem(struct request *request, struct fs *fs, struct fuse_
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	struct fuse_server_options options = {
 		.source = request->source, .short_source = request->label_source, .mountpoint = request->mountpoint,
-		.mount_options = all, .debug = request->debug,
+		.mount_options = all, .transport = request->options.transport, .debug = request->debug,
 	};
 	int r = fs_start(fs);
 	if (r < 0)
@@ -336,9 +337,23 @@ static void log_plain(int reason)
 	daemon_log(LOG_NOTICE, text);
 }
 
+static void log_transport(int reason)
+{
+	char text[256];
+
+	if (!reason)
+		return;
+	snprintf(text, sizeof text, "transport=uring: %s; requests come from /dev/fuse, as without this option",
+		reason == -ENOSYS ? "this kernel has no FUSE over io_uring (Linux 6.14 has)" :
+		reason == -EPERM ? "io_uring is switched off; allow it with: echo Y >/sys/module/fuse/parameters/enable_uring "
+			"(at boot: fuse.enable_uring=1), and see sysctl kernel.io_uring_disabled" : strerror(-reason));
+	daemon_log(LOG_WARNING, text);
+}
+
 /* Serves until the end, and closes the filesystem: before fuse_server_end, which lets umount(2) return. */
 static int serve(struct request *request, struct fs *fs, struct fuse_server *server, struct fail *fail)
 {
+	log_transport(fuse_server_device_reason(server));
 	daemon_ready();
 	log_plain(fuse_server_plain_reason(server));
 	int r = alert_start(request->alert, fs);

@@ -99,7 +99,7 @@ static int status_with_key(struct status_request *request, struct probe *probe, 
 	if (r < 0)
 		return r;
 	control_status_of_fs(fs, status);
-	status->mounted = status->read_only = status->has_engine = false;
+	status->mounted = status->read_only = status->has_engine = status->has_transport = false;
 	return fs_close(fs, false);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/seal_engine.h"
+#include "fs/fuse/fuse.h"
 #include "tools/cli.h"
 
 #include <errno.h>
@@ -56,6 +57,14 @@ static const char *engine_text(const struct control_status *s)
 	if (!s->has_engine)
 		return NULL;
 	return name ? name : "unknown";
+}
+
+/* NULL: it is not mounted. */
+static const char *transport_text(const struct control_status *s)
+{
+	if (!s->has_transport)
+		return NULL;
+	return s->transport == FUSE_TRANSPORT_URING ? "uring" : "device";
 }
 
 /* NULL: nothing is on its way. */
@@ -302,6 +311,8 @@ static void print_array(const struct status_list *list, const struct status_entr
 	fprintf(out, "  cipher         %s\n", cipher_text(s));
 	if (s->has_engine)
 		fprintf(out, "  engine         %s\n", engine_text(s));
+	if (s->has_transport)
+		fprintf(out, "  transport      %s\n", transport_text(s));
 	fprintf(out, "  generation     %" PRIu64 "\n", s->generation);
 	if (s->has_space)
 		fprintf(out, "  space          %s used of %s\n", cli_size(s->capacity_bytes - s->free_bytes, used),
@@ -512,6 +523,7 @@ static void json_array(const struct status_entry *entry, FILE *out)
 	fprintf(out, ",\"mountable\":%s", entry->mountpoint ? "null" : json_bool(s->startable));
 	json_key_string("cipher", cipher_text(s), out);
 	json_key_string("engine", engine_text(s), out);
+	json_key_string("transport", transport_text(s), out);
 	fprintf(out, ",\"read_only\":%s,\"degraded\":%s,\"generation\":%" PRIu64, json_bool(s->read_only), json_bool(s->degraded),
 		s->generation);
 	if (s->has_space)

@@ -134,6 +134,8 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
 	server->fs = fs;
 	server->answer_fd = -1;
+	if (options->transport == FUSE_TRANSPORT_URING)
+		server->device_reason = fuse_uring_prepare(server);
 	server->plain_reason = mount_on_device(server, options);
 	if (!server->session)
 		r = mount_session(server, options, options->source, NULL, fail);
@@ -155,7 +157,27 @@ int fuse_server_plain_reason(const struct fuse_server *server)
 	return server->plain_reason;
 }
 
-int fuse_server_loop(struct fuse_server *server)
+int fuse_server_device_reason(const struct fuse_server *server)
+{
+	return server->device_reason;
+}
+
+/* The first request decides how all others come.  0, or -errno. */
+static int serve_init(struct fuse_server *server)
+{
+	struct fuse_buf buf = { 0 };
+	int n;
+
+	do
+		n = fuse_session_receive_buf(server->session, &buf);
+	while (n == -EINTR && !fuse_session_exited(server->session));
+	if (n > 0)
+		fuse_session_process_buf(server->session, &buf);
+	free(buf.mem);
+	return n == -EINTR || n > 0 ? 0 : n;
+}
+
+static int loop_of_threads(struct fuse_server *server)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -168,23 +190,38 @@ int fuse_server_loop(struct fuse_server *server)
 	fuse_loop_cfg_set_clone_fd(config, 1);
 	fuse_loop_cfg_set_max_threads(config, threads);
 	fuse_loop_cfg_set_idle_threads(config, threads);
+	int r = fuse_wait_start(server);
+	if (!r) {
+		r = fuse_session_loop_mt(server->session, config);
+		fuse_wait_stop(server);
+	}
+	fuse_loop_cfg_destroy(config);
+	return r;
+}
+
+int fuse_server_loop(struct fuse_server *server)
+{
 	int r = fuse_early_start(server);
+
 	if (r < 0)
 		goto out;
 	r = fuse_seek_start(server);
 	if (r < 0)
 		goto stop_early;
-	r = fuse_wait_start(server);
+	r = serve_init(server);
 	if (r < 0)
 		goto stop_seek;
-	r = fuse_session_loop_mt(server->session, config);
-	fuse_wait_stop(server);
+	/* Beside rings there is little for it to do. */
+	r = fuse_uring_begun(server) ? fuse_session_loop(server->session) : loop_of_threads(server);
 stop_seek:
 	fuse_seek_stop(server);
+	if (fuse_uring_begun(server)) {
+		int error = fuse_uring_stop(server);
+		r = r < 0 ? r : error;
+	}
 stop_early:
 	fuse_early_stop(server);
 out:
-	fuse_loop_cfg_destroy(config);
 	if (!server->unmounting)
 		fuse_session_unmount(server->session);
 	return r > 0 ? 0 : r;
@@ -216,6 +253,7 @@ void fuse_server_free(struct fuse_server *server)
 		fuse_session_unmount(server->session);
 		fuse_session_destroy(server->session);
 	}
+	fuse_uring_free(server);
 	if (server->answer_fd >= 0)
 		close(server->answer_fd);
 	free(server);

@@ -14,11 +14,18 @@
 
 struct fuse_server;
 
+/* How the kernel's requests come. */
+enum fuse_transport {
+	FUSE_TRANSPORT_DEVICE,           /* read from /dev/fuse */
+	FUSE_TRANSPORT_URING,            /* by io_uring (Linux 6.14), if the kernel offers it; else as before */
+};
+
 struct fuse_server_options {
 	const char *source;              /* what /proc/mounts shows as source */
 	const char *short_source;        /* the same, without a slash: shown for a fuseblk mount if there is one in `source` */
 	const char *mountpoint;          /* absolute */
 	const char *mount_options;       /* for libfuse and mount(2), separated by commas; may be empty */
+	enum fuse_transport transport;
 	bool debug;                      /* libfuse prints every request to stderr */
 };
 
@@ -26,6 +33,9 @@ struct fuse_server_options {
 int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail);
 /* 0 if the mount is a fuseblk one; else the reason, as -errno (-EPERM for an ordinary user). */
 int fuse_server_plain_reason(const struct fuse_server *server);
+/* 0, or the reason as -errno why requests come from /dev/fuse although FUSE_TRANSPORT_URING was asked for: -ENOSYS, the kernel cannot do
+ * it; -EPERM, the kernel's owner has it switched off (the module's parameter enable_uring; kernel.io_uring_disabled). */
+int fuse_server_device_reason(const struct fuse_server *server);
 /* Serves with many threads until the filesystem is unmounted or fuse_server_stop is called (then it is unmounted here).  When it
  * returns, the filesystem is no longer used. */
 int fuse_server_loop(struct fuse_server *server);

@@ -20,6 +20,8 @@ static void tell_status(fuse_req_t req, size_t out_bytes)
 		return;
 	}
 	control_status_of_fs(fs_of(req), status);
+	status->has_transport = true;
+	status->transport = fuse_uring_begun(server_of(req)) ? FUSE_TRANSPORT_URING : FUSE_TRANSPORT_DEVICE;
 	fuse_reply_ioctl(req, 0, status, sizeof *status);
 }
 

@@ -1,7 +1,7 @@
 /* FUSE requests on the content of files and on extended attributes.
  *
  * Reads go through one buffer for each thread, aligned to a block and left out of core dumps, since it holds
- * plaintext; the kernel's own limit for one read bounds it. */
+ * plaintext; the kernel's own limit for one read bounds it.  What is asked by a ring is read to where the answer lies. */
 #include "fs/fuse/fuse_internal.h"
 
 #include "base/cleanup.h"
@@ -100,8 +100,10 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	void *buf = read_buffer(size);
+	void *buf = size <= FUSE_WRITE_BYTES_MAX ? fuse_uring_payload() : NULL;
 
+	if (!buf)
+		buf = read_buffer(size);
 	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -153,9 +155,13 @@ static void reply_synced(void *req, int result) { reply_result(req, result); }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
-	(void)data_only, (void)fi;
-	fuse_early_synced(server_of(req), ino);
-	fs_fsync_then(fs_of(req), ino, reply_synced, req);
+	(void)fi;
+	struct fuse_server *server = server_of(req);
+	fuse_early_synced(server, ino);
+	if (fuse_uring_begun(server))
+		reply_result(req, fs_fsync(server->fs, ino, data_only));
+	else
+		fs_fsync_then(server->fs, ino, reply_synced, req);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)

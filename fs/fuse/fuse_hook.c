@@ -17,19 +17,22 @@
  *    nothing after it).  When all threads of the loop are gone, the filesystem is closed, and then
  *    fuse_hook_answer_unmount sends the answer.  It must go to the descriptor that the request came from, which may
  *    be a clone that libfuse closes with its thread, so a duplicate is kept.  Its number is reserved from the
- *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait.
+ *    beginning, so that this cannot fail for want of one.  If the process dies, the kernel ends the wait.  (fs/fuse/fuse_uring.c does
+ *    the same for what came by a ring.)
  *
  * 4. open(2) with O_TMPFILE is a request that libfuse does not know, with the arguments and the answer of CREATE (its name means
  *    nothing): it becomes one, and read_hook notes for the thread what it was.
  *
  * 5. What a WRITE carries goes to a buffer of our own, aligned to pages, and not to libfuse's behind the head, so that the filesystem can
- *    keep it instead of copying it. A thread whose buffer was kept takes another one for its next request. */
+ *    keep it instead of copying it. A thread whose buffer was kept takes another one for its next request.
+ *
+ * With the transport uring the requests come from its threads, and answers go there. */
 #include "fs/fuse/fuse_internal.h"
+#include "fs/fuse/fuse_uring_abi.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +111,9 @@ static ssize_t keep_destroy(struct fuse_server *server, const struct fuse_in_hea
 void fuse_hook_answer_unmount(struct fuse_server *server)
 {
 	struct fuse_out_header answer = { .len = sizeof answer, .unique = server->destroy_unique };
+
+	if (fuse_uring_answer_unmount(server))
+		return;
 	ssize_t n = write(server->answer_fd, &answer, sizeof answer);
 
 	(void)n;                         /* fails only if nobody waits any more */
@@ -136,11 +142,43 @@ static ssize_t read_request(struct fuse_server *server, int fd, uint8_t *buf, si
 		return -1;
 	}
 	struct iovec iov[] = { { buf, HEAD_BYTES }, { payload->data, payload->bytes } };
-	ssize_t n = fuse_wait_readv(server, fd, iov, 2);
+	ssize_t n = fuse_uring_begun(server) ? fuse_uring_readv(server, fd, iov, 2) :
+		server->waiting ? fuse_wait_readv(server, fd, iov, 2) : readv(fd, iov, 2);
 	assert(n < 0 || (size_t)n <= bytes);
 	if (n > (ssize_t)HEAD_BYTES && ((const struct fuse_in_header *)(const void *)buf)->opcode != FUSE_WRITE)
 		memcpy(buf + HEAD_BYTES, payload->data, (size_t)n - HEAD_BYTES);
 	return n;
+}
+
+void fuse_hook_carried(const void *data, size_t bytes)
+{
+	while (!own_payload())
+		usleep(NO_MEMORY_WAIT_US);
+	assert(bytes <= payload->bytes);
+	memcpy(payload->data, data, bytes);
+}
+
+size_t fuse_hook_request(struct fuse_server *server, void *buf, size_t bytes)
+{
+	struct fuse_in_header *header = buf;
+	const void *body = header + 1;
+	size_t body_bytes = bytes - sizeof *header;
+
+	kill_suidgid = tmpfile_asked = false;
+	if (header->opcode == FUSE_INIT && body_bytes >= sizeof(struct fuse_init_in)) {
+		const struct fuse_init_in *init = body;
+		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
+			server->init_unique = header->unique;
+		server->uring_offered = init->flags & FUSE_INIT_EXT && (uint64_t)init->flags2 << 32 & FUSE_OVER_IO_URING;
+	} else if (header->opcode == FUSE_SYNCFS) {
+		return syncfs_to_fsyncdir(buf);
+	} else if (header->opcode == FUSE_TMPFILE) {
+		header->opcode = FUSE_CREATE;
+		tmpfile_asked = true;
+	} else {
+		kill_suidgid = asks_to_kill(header, body, body_bytes);
+	}
+	return bytes;
 }
 
 static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
@@ -148,53 +186,57 @@ static ssize_t read_hook(int fd, void *buf, size_t bytes, void *userdata)
 	struct fuse_server *server = userdata;
 	ssize_t n = read_request(server, fd, buf, bytes);
 
-	kill_suidgid = tmpfile_asked = false;
 	/* An unmount that comes while nobody is in read() ends the connection as an abort; libfuse knows only ENODEV as the end. */
 	if (n < 0 && errno == ECONNABORTED)
 		errno = ENODEV;
 	if (n < (ssize_t)sizeof(struct fuse_in_header))
 		return n;
-	const struct fuse_in_header *header = buf;
-	const void *body = header + 1;
-	size_t body_bytes = (size_t)n - sizeof *header;
+	if (((const struct fuse_in_header *)buf)->opcode == FUSE_DESTROY)
+		return keep_destroy(server, buf, fd);
+	return (ssize_t)fuse_hook_request(server, buf, (size_t)n);
+}
 
-	if (header->opcode == FUSE_INIT && body_bytes >= sizeof(struct fuse_init_in)) {
-		const struct fuse_init_in *init = body;
-		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
-			server->init_unique = header->unique;
-	} else if (header->opcode == FUSE_DESTROY) {
-		return keep_destroy(server, header, fd);
-	} else if (header->opcode == FUSE_SYNCFS && bytes >= sizeof *header + sizeof(struct fuse_fsync_in)) {
-		return syncfs_to_fsyncdir(buf);
-	} else if (header->opcode == FUSE_TMPFILE) {
-		((struct fuse_in_header *)buf)->opcode = FUSE_CREATE;
-		tmpfile_asked = true;
-	} else {
-		kill_suidgid = asks_to_kill(header, body, body_bytes);
-	}
-	return n;
+/* What libfuse asks of the kernel for the connection, and what it knows nothing of.  Returns whether requests are to come by io_uring. */
+static bool complete_init(struct fuse_server *server, struct fuse_init_out *init, size_t bytes)
+{
+	if (init->max_readahead < READAHEAD_BYTES_MAX)
+		init->max_readahead = READAHEAD_BYTES_MAX;
+	init->flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
+	server->killpriv = true;
+	if (!server->uring || !server->uring_offered || bytes < offsetof(struct fuse_init_out, flags2) + sizeof init->flags2)
+		return false;
+	init->flags |= FUSE_INIT_EXT;
+	init->flags2 |= (uint32_t)(FUSE_OVER_IO_URING >> 32);
+	return true;
+}
+
+/* Is it the answer to INIT, where we have something to add? */
+static bool is_init_answer(const struct fuse_server *server, const struct iovec *iov, int count)
+{
+	const struct fuse_out_header *header = iov[0].iov_base;
+
+	return server->init_unique && count >= 2 && iov[0].iov_len == sizeof *header &&
+		iov[1].iov_len >= offsetof(struct fuse_init_out, max_background) && header->unique == server->init_unique;
 }
 
 static ssize_t writev_hook(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct fuse_server *server = userdata;
+	bool begin = false;
 
-	if (server->init_unique && count >= 2 && iov[0].iov_len == sizeof(struct fuse_out_header) &&
-	    iov[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {
-		const struct fuse_out_header *header = iov[0].iov_base;
-		if (header->unique == server->init_unique) {
-			struct fuse_init_out *init = iov[1].iov_base;
-			server->init_unique = 0;
-			if (!header->error) {
-				if (init->max_readahead < READAHEAD_BYTES_MAX)
-					init->max_readahead = READAHEAD_BYTES_MAX;
-				init->flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS;
-				server->killpriv = true;
-			}
-		}
+	if (is_init_answer(server, iov, count)) {
+		server->init_unique = 0;
+		if (!((const struct fuse_out_header *)iov[0].iov_base)->error)
+			begin = complete_init(server, iov[1].iov_base, iov[1].iov_len);
 	}
+	ssize_t n = server->uring ? fuse_uring_answer(server, iov, count) : 0;
+	if (n > 0)
+		return n;
 	fuse_wait_answered();
-	return writev(fd, iov, count);
+	n = writev(fd, iov, count);
+	if (begin && n >= 0)
+		fuse_uring_begin(server);
+	return n;
 }
 
 int fuse_hook_install(struct fuse_server *server)

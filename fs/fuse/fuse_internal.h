@@ -12,22 +12,27 @@
 #include <sys/uio.h>
 
 struct fuse_early;
+struct fuse_in_header;
 struct fuse_seeker;
+struct fuse_uring;
 struct fuse_waiting;
 
 struct fuse_server {
 	struct fs *fs;
 	struct fuse_session *session;
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
+	bool uring_offered;              /* in that request */
 	struct fuse_seeker *seeker;
-	struct fuse_waiting *waiting;
+	struct fuse_waiting *waiting;    /* NULL before INIT is answered, and with the transport uring */
 	struct fuse_early *early;
+	struct fuse_uring *uring;        /* NULL: all requests come from /dev/fuse */
 	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
 	 * when the loop has ended. */
 	uint64_t destroy_unique;
 	int answer_fd;
 	bool unmounting;
 	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
+	int device_reason;               /* 0, or -errno, why requests come from /dev/fuse although uring was asked for */
 	bool kernel_times;               /* of a write the kernel keeps the times, with its cache, and sends them */
 	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
 };
@@ -82,6 +87,8 @@ void fuse_wait_stop(struct fuse_server *server);
 ssize_t fuse_wait_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
 /* The calling thread answers: whoever gets that may ask again before the thread is back. */
 void fuse_wait_answered(void);
+/* Does the request, or its answer, carry so much that it takes longer than to wake another thread for the next one? */
+bool fuse_wait_carries_much(const struct fuse_in_header *header);
 
 /* ---- fs/fuse/fuse_early.c ---- */
 
@@ -93,6 +100,26 @@ bool fuse_early_written(struct fuse_server *server, fuse_ino_t ino, size_t bytes
 /* Each fsync of a file passes here. */
 void fuse_early_synced(struct fuse_server *server, fuse_ino_t ino);
 
+/* ---- fs/fuse/fuse_uring.c ---- */
+
+/* Before the mount: makes what the transport takes (server->uring). -ENOSYS: the kernel has no FUSE over io_uring; -EPERM: it is switched
+ * off in the kernel, or io_uring is; another -errno. */
+int fuse_uring_prepare(struct fuse_server *server);
+/* After an answer to INIT that took the offer. */
+void fuse_uring_begin(struct fuse_server *server);
+bool fuse_uring_begun(const struct fuse_server *server);
+/* readv(2) of what still comes from /dev/fuse, by the loop's only thread; -1 with ENODEV when the loop is to end. */
+ssize_t fuse_uring_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
+/* Takes an answer if its request came by a ring: its length, or 0 if it did not. */
+ssize_t fuse_uring_answer(struct fuse_server *server, const struct iovec *iov, int count);
+/* Where the calling thread's answer will lie (FUSE_WRITE_BYTES_MAX), for who can make it there; NULL: its request came from /dev/fuse. */
+void *fuse_uring_payload(void);
+/* After the loop: ends the threads.  0, or -errno with which the kernel refused to go on. */
+int fuse_uring_stop(struct fuse_server *server);
+/* After fuse_uring_stop: lets the unmount(2) return that waits, if its request came by a ring. */
+bool fuse_uring_answer_unmount(struct fuse_server *server);
+void fuse_uring_free(struct fuse_server *server);
+
 /* ---- fs/fuse/fuse_hook.c ---- */
 
 /* The most that one WRITE carries. */
@@ -103,6 +130,11 @@ void fuse_early_synced(struct fuse_server *server, fuse_ino_t ino);
 
 /* Puts our read and writev under the mounted session: see the file's head. */
 int fuse_hook_install(struct fuse_server *server);
+/* A request that came by a ring, as read(2) would have given it, in `buf` with room for one more argument: prepares it for libfuse as the
+ * head of the file says, and returns its new length. */
+size_t fuse_hook_request(struct fuse_server *server, void *buf, size_t bytes);
+/* What a WRITE from a ring carries: copied. */
+void fuse_hook_carried(const void *data, size_t bytes);
 /* Lets the unmount(2) return that waits (server->unmounting). */
 void fuse_hook_answer_unmount(struct fuse_server *server);
 /* Did the request that this thread is handling ask to drop suid and sgid? */

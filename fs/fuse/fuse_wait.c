@@ -159,7 +159,7 @@ static void begin_blocking(void *ctx, enum blocking_for what)
 	wake_one(w);
 }
 
-static bool carries_much(const struct fuse_in_header *header)
+bool fuse_wait_carries_much(const struct fuse_in_header *header)
 {
 	const struct fuse_read_in *in = (const struct fuse_read_in *)(header + 1);
 	return header->len >= MUCH_BYTES || (header->opcode == FUSE_READ && in->size >= MUCH_BYTES);
@@ -173,7 +173,7 @@ static void taken(struct fuse_waiting *w, const struct fuse_in_header *header, b
 	atomic_fetch_add(&w->taken, 1);
 	bool others = atomic_fetch_add(&w->serving, 1) > 0 || self.run >= RUN;
 	judge(w, others ? -SIGN_OF_OTHERS : 1);
-	if (carries_much(header))
+	if (fuse_wait_carries_much(header))
 		wake_one(w);
 	if (!atomic_load(&w->on_duty) && !atomic_exchange(&w->on_duty, true))
 		sem_post(&w->duty);

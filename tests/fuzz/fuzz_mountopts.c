@@ -61,6 +61,7 @@ static void check(const struct mount_options *o)
 	MUST(o->commit_seconds <= 86400 && o->timeout_seconds <= 86400);
 	MUST(!o->key_file || *o->key_file);
 	MUST(o->engine == SEAL_ENGINE_AUTO || seal_engine_built(o->engine));
+	MUST(o->transport == FUSE_TRANSPORT_DEVICE || o->transport == FUSE_TRANSPORT_URING);
 	free(option);
 }
 

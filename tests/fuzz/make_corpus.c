@@ -267,6 +267,7 @@ static void put_status(struct simfs *sim)
 	control_status_of_fs(simfs_fs(sim), &status);
 	snprintf(status.members[0].path, sizeof status.members[0].path, "/dev/disk/by-id/a \"quoted\\ name\"");
 	status.engine = SEAL_ENGINE_OPENSSL;
+	status.has_transport = true;
 	status.members[1].state = MEMBER_OUT;
 	status.members[1].has_gap = 1;
 	status.members[1].read_errors = status.members[2].healed = 3;
@@ -307,7 +308,7 @@ static void put_texts(void)
 	put_text("keyfile", "newer", "raid5cryptfs key 2\nsomething else\n");
 	put_text("keyfile", "text", "correct horse battery staple\n");
 	put_text("mountopts", "ours", "ro,key-file=/etc/keys/array,cipher=none,cache=64M,dirty=1G,commit=5,timeout=30,io=threads,"
-		"engine=sodium,nonempty");
+		"engine=sodium,transport=uring,nonempty");
 	put_text("mountopts", "fuse", "allow_other,nosuid,nodev,noatime,max_read=131072,auto_unmount");
 	put_text("mountopts", "fstab", "defaults,noauto,nofail,_netdev,x-systemd.automount,comment=a\\,b,user=me,relatime,,rw");
 	put_text("mountopts", "context", "context=system_u:object_r:t:s0:c1\\,c2,dev");

@@ -4,6 +4,7 @@ A Scene is a temporary folder with images, loop devices and mounts; leaving it r
 failure.  Checks raise; main() turns an exception into exit code 1, and Skip into 77.
 """
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import traceback
 ENVIRONMENT = dict(os.environ)
 CIPHERS = ["xchacha20-poly1305", "aes256-gcm", "none"]
 SIZE = 64 << 20
+TRANSPORT = os.environ.get("R5_TRANSPORT")         # that all mounts use; None: as they are by default
 SCENE_SECONDS = int(os.environ.get("R5_SCENE_SECONDS", "400"))
 
 # Exit codes (base/fail.h).
@@ -227,10 +229,12 @@ class Scene:
 
     def mount(self, members, *options, cipher=CIPHERS[0], name="mnt", code=0, **kwargs):
         path = self.mountpoint(name)
-        result = run("raid5cryptfs", *self.key_options(cipher), *options, *members, path, code=code, **kwargs)
+        transport = ["-o", f"transport={TRANSPORT}"] if TRANSPORT else []
+        result = run("raid5cryptfs", *self.key_options(cipher), *transport, *options, *members, path, code=code, **kwargs)
         if code == 0:
             self.mounts.append(path)
             check(os.path.ismount(path), "it is mounted")
+            check(not TRANSPORT or "transport=" not in result.err, "requests come as was asked for: " + result.err)
         return result
 
     def umount(self, name="mnt"):
@@ -329,6 +333,26 @@ def need_root():
         raise Skip("needs root")
 
 
+URING_SWITCH = "/sys/module/fuse/parameters/enable_uring"
+URING_LOCK = "/run/lock/raid5cryptfs-test-uring"
+
+
+@contextlib.contextmanager
+def uring_offered(offered=True):
+    """The kernel offers FUSE over io_uring meanwhile, or does not, to mounts that ask for it; one test at a time."""
+    need_root()
+    if not os.path.exists(URING_SWITCH):
+        raise Skip("this kernel has no FUSE over io_uring")
+    with open(URING_LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = read(URING_SWITCH)
+        write(URING_SWITCH, b"Y" if offered else b"N")
+        try:
+            yield
+        finally:
+            write(URING_SWITCH, before)
+
+
 PROGRAMS = ["raid5cryptfs", "mkfs.raid5cryptfs", "raid5cryptfs-status", "raid5cryptfs-key", "raid5cryptfs-rebuild", "raid5cryptfs-scrub",
             "umount.fuse.raid5cryptfs"]
 
@@ -369,10 +393,11 @@ def main(*tests):
             os.close(os.open("/dev/fuse", os.O_RDWR))
         except OSError as e:
             raise Skip(f"/dev/fuse: {e}") from e
-        for test in tests:
-            print("##", test.__name__)
-            with Scene() as scene:
-                test(scene)
+        with uring_offered() if TRANSPORT == "uring" else contextlib.nullcontext():
+            for test in tests:
+                print("##", test.__name__)
+                with Scene() as scene:
+                    test(scene)
     except Skip as e:
         print("skipped:", e)
         sys.exit(77)

@@ -126,7 +126,8 @@ def options_wrong(scene):
     mnt = scene.mountpoint()
     for option, says in [("nonsense", "nonsense"), ("cache=tiny", "cache=tiny"), ("commit=0", "commit=0"), ("cipher=rot13", "cipher=none"),
                          ("key-file=", "path is missing"), ("engine=steam", "auto, sodium or openssl"),
-                         ("engine=uring", "io="), ("io=steam", "auto, uring or threads")]:
+                         ("engine=uring", "io="), ("io=steam", "auto, uring or threads"),
+                         ("transport=steam", "device or uring"), ("transport=", "device or uring")]:
         unchanged(members, lambda o=option, s=says: run("raid5cryptfs", "-o", o, *members, mnt, code=USAGE, says=s))
     run("raid5cryptfs", code=USAGE, says="usage")
     run("raid5cryptfs", "--nonsense", code=USAGE, says="--help")
