@@ -145,6 +145,11 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 			fail_set(fail, -r, FAIL_SYSTEM, "mount: %s: libfuse refuses the session's hooks: %s", options->mountpoint,
 				strerror(-r));
 	}
+	if (!r) {
+		r = fuse_seek_start(server);
+		if (r < 0)
+			fail_set(fail, -r, FAIL_SYSTEM, "mount: cannot start a thread: %s", strerror(-r));
+	}
 	if (r < 0)
 		fuse_server_free(server);
 	else
@@ -205,21 +210,15 @@ int fuse_server_loop(struct fuse_server *server)
 
 	if (r < 0)
 		goto out;
-	r = fuse_seek_start(server);
-	if (r < 0)
-		goto stop_early;
 	r = serve_init(server);
-	if (r < 0)
-		goto stop_seek;
 	/* Beside rings there is little for it to do. */
-	r = fuse_uring_begun(server) ? fuse_session_loop(server->session) : loop_of_threads(server);
-stop_seek:
+	if (!r)
+		r = fuse_uring_begun(server) ? fuse_session_loop(server->session) : loop_of_threads(server);
 	fuse_seek_stop(server);
 	if (fuse_uring_begun(server)) {
 		int error = fuse_uring_stop(server);
 		r = r < 0 ? r : error;
 	}
-stop_early:
 	fuse_early_stop(server);
 out:
 	if (!server->unmounting)
@@ -229,6 +228,7 @@ out:
 
 void fuse_server_stop(struct fuse_server *server)
 {
+	fuse_seek_stop(server);
 	fuse_session_exit(server->session);
 }
 
@@ -254,6 +254,7 @@ void fuse_server_free(struct fuse_server *server)
 		fuse_session_destroy(server->session);
 	}
 	fuse_uring_free(server);
+	fuse_seek_free(server);
 	if (server->answer_fd >= 0)
 		close(server->answer_fd);
 	free(server);

@@ -68,9 +68,13 @@ void fuse_fill_control_ops(struct fuse_lowlevel_ops *ops);
 
 /* ---- fs/fuse/fuse_seek.c ---- */
 
-/* Starts and stops the thread of seeks; around the loop. */
+/* Starts the thread of seeks, before the loop. */
 int fuse_seek_start(struct fuse_server *server);
+/* Ends it, while the loop still runs unless the connection is over; later seeks that would need it fail.  Any thread may call it, also
+ * again. */
 void fuse_seek_stop(struct fuse_server *server);
+/* After the loop. */
+void fuse_seek_free(struct fuse_server *server);
 /* Each open and release of a file passes here. */
 void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
 void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);

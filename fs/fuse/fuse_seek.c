@@ -7,7 +7,10 @@
  * writers are counted, in a table that inodes share by hash: a collision costs a needless write-back.
  *
  * The writes come to the loop's threads.  If those all waited in here, nobody would serve them: one thread
- * of its own does these seeks, and the loop's threads only queue them. The kernel's limit for requests bounds the queue. */
+ * of its own does these seeks, and the loop's threads only queue them. The kernel's limit for requests bounds the queue.
+ *
+ * That thread is ended while the loop still runs (fuse_server_stop), for what it waits for comes to the loop; where the kernel ended the
+ * connection, it waits for nothing. */
 #include "fs/fuse/fuse_internal.h"
 
 #include "base/cleanup.h"
@@ -24,6 +27,8 @@
 struct fuse_seeker {
 	struct fuse_server *server;
 	pthread_t thread;
+	pthread_mutex_t joining;         /* held while it is joined, which several may ask for */
+	bool joined;
 	pthread_mutex_t lock;            /* protects queue and stop */
 	pthread_cond_t wake;
 	struct list queue;               /* of struct seek */
@@ -95,6 +100,12 @@ static void *seek_thread(void *ctx)
 	return NULL;
 }
 
+static void refuse(struct seek *seek)
+{
+	fuse_reply_err(seek->req, EIO);
+	free(seek);
+}
+
 void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence)
 {
 	struct fuse_seeker *seeker = server_of(req)->seeker;
@@ -109,9 +120,15 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 		return;
 	}
 	*seek = (struct seek){ .req = req, .ino = ino, .offset_bytes = offset_bytes, .whence = whence };
-	SCOPED_LOCK(&seeker->lock);
-	list_append(&seeker->queue, &seek->link);
-	pthread_cond_signal(&seeker->wake);
+	pthread_mutex_lock(&seeker->lock);
+	bool stopped = seeker->stop;
+	if (!stopped) {
+		list_append(&seeker->queue, &seek->link);
+		pthread_cond_signal(&seeker->wake);
+	}
+	pthread_mutex_unlock(&seeker->lock);
+	if (stopped)
+		refuse(seek);
 }
 
 int fuse_seek_start(struct fuse_server *server)
@@ -122,6 +139,7 @@ int fuse_seek_start(struct fuse_server *server)
 	if (!seeker)
 		return -ENOMEM;
 	seeker->server = server;
+	pthread_mutex_init(&seeker->joining, NULL);
 	pthread_mutex_init(&seeker->lock, NULL);
 	pthread_cond_init(&seeker->wake, NULL);
 	list_init(&seeker->queue);
@@ -141,21 +159,32 @@ void fuse_seek_stop(struct fuse_server *server)
 {
 	struct fuse_seeker *seeker = server->seeker;
 
-	if (!seeker)
+	SCOPED_LOCK(&seeker->joining);
+	if (seeker->joined)
 		return;
 	pthread_mutex_lock(&seeker->lock);
 	seeker->stop = true;
 	pthread_cond_signal(&seeker->wake);
 	pthread_mutex_unlock(&seeker->lock);
 	pthread_join(seeker->thread, NULL);
+	seeker->joined = true;
 	while (!list_empty(&seeker->queue)) {
 		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
 		list_remove(&seek->link);
-		fuse_reply_err(seek->req, EIO);
-		free(seek);
+		refuse(seek);
 	}
+}
+
+void fuse_seek_free(struct fuse_server *server)
+{
+	struct fuse_seeker *seeker = server->seeker;
+
+	if (!seeker)
+		return;
+	fuse_seek_stop(server);
 	pthread_cond_destroy(&seeker->wake);
 	pthread_mutex_destroy(&seeker->lock);
+	pthread_mutex_destroy(&seeker->joining);
 	free(seeker);
 	server->seeker = NULL;
 }

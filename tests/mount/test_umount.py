@@ -250,6 +250,39 @@ def ended_by_signal(scene):
     umount_now(scene)
 
 
+SEEKER = """
+import itertools, os, sys
+with open(sys.argv[1], "wb+", buffering=0) as f:
+    print("begins", flush=True)
+    for number in itertools.count():
+        os.pwrite(f.fileno(), b"x" * 4096, number % 1000 * 8192)
+        os.lseek(f.fileno(), 0, os.SEEK_DATA)
+"""
+
+
+def ended_while_seeking(scene):
+    """A seek in a file with changed pages waits for the kernel to write them, and so for the threads that end."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    for number in range(5):
+        scene.mount(members)
+        seekers = [subprocess.Popen([sys.executable, "-c", SEEKER, scene.path(f"mnt/{i}")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                   for i in range(6)]
+        for seeker in seekers:
+            seeker.stdout.readline()
+        time.sleep(0.1 * number)
+        os.kill(scene.daemons()[0], signal.SIGTERM)
+        try:
+            scene.wait_no_daemon(30)
+        finally:
+            for seeker in seekers:
+                seeker.kill()
+                seeker.communicate()
+        scene.mounts.remove(scene.path("mnt"))
+        check_free(members)
+
+
 def failed(scene):
     """Two members that can take no more writes: the array goes read-only, says that it has failed, and can be unmounted."""
     need_root()
@@ -420,5 +453,5 @@ def waits_for_release(scene, who, home, tools):
 
 
 if __name__ == "__main__":
-    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, failed, without_loop_devices,
+    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, ended_while_seeking, failed, without_loop_devices,
          ordinary_user)
