@@ -124,6 +124,10 @@ int fs_unlink(struct fs *fs, uint64_t dir, const char *name);           /* -EISD
 int fs_rmdir(struct fs *fs, uint64_t dir, const char *name);            /* -ENOTEMPTY, -ENOTDIR */
 /* flags: 0, RENAME_NOREPLACE or RENAME_EXCHANGE (renameat2(2)); others -EINVAL. */
 int fs_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags);
+/* In the same operation a whiteout, a character device 0:0, is left under the old name (RENAME_WHITEOUT, of which overlayfs has need
+ * where it writes). flags: 0 or RENAME_NOREPLACE. */
+int fs_rename_whiteout(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags,
+	struct fs_cred cred);
 
 /* The kernel's references: an inode without links lives until it is neither open nor looked up.
  * fs_lookup, fs_mknod, fs_symlink, fs_link take none by themselves: the adapter calls fs_ref for each entry it hands out,

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -264,7 +265,10 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 static void op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t new_dir, const char *new_name,
 	unsigned flags)
 {
-	reply_result(req, fs_rename(fs_of(req), dir, name, new_dir, new_name, flags));
+	if (flags & RENAME_WHITEOUT)
+		reply_result(req, fs_rename_whiteout(fs_of(req), dir, name, new_dir, new_name, flags & ~RENAME_WHITEOUT, cred_of(req)));
+	else
+		reply_result(req, fs_rename(fs_of(req), dir, name, new_dir, new_name, flags));
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -1,4 +1,4 @@
-/* Renaming (renameat2(2)): one operation, whatever it replaces or exchanges.
+/* Renaming (renameat2(2)): one operation, whatever it replaces, exchanges or leaves behind.
  *
  * Items change in this order: entries and links are put under their new names (an entry that is replaced keeps its key, and
  * so its readdir cookie), then links and entries under the old names are deleted, then inodes are stored. */
@@ -18,6 +18,7 @@ struct rename {
 	uint64_t from_ino, to_ino;       /* directories */
 	const char *name, *new_name;
 	unsigned flags;
+	struct fs_cred cred;             /* WHITEOUT: whose it is */
 
 	struct inode dirs[2];
 	struct inode *from, *to;         /* into dirs: the same one when both directories are */
@@ -25,7 +26,9 @@ struct rename {
 	struct inode child, target;
 	bool has_target;
 	struct entry new_entry;          /* of the child, under its new name */
-	struct entry back_entry;         /* EXCHANGE: of the target, under the old name */
+	struct inode *back;              /* what the old name leads to afterwards: the target (EXCHANGE), a whiteout, or NULL */
+	struct inode whiteout;
+	struct entry back_entry;         /* of `back`, under the old name */
 	bool reap;                       /* result: the target is to be freed */
 };
 
@@ -63,7 +66,17 @@ static int rename_load(struct fs *fs, struct rename *rename)
 		return r;
 	r = namei_find(fs, rename->to_ino, rename->new_name, &rename->target_entry, &rename->target);
 	rename->has_target = r == 0;
+	rename->back = rename->flags & RENAME_EXCHANGE ? &rename->target : NULL;
 	return r == -ENOENT ? 0 : r;
+}
+
+/* A whiteout is a character device 0:0 without permissions (WHITEOUT_DEV and WHITEOUT_MODE of the kernel). */
+static void rename_whiteout(struct fs *fs, struct rename *rename)
+{
+	inode_init(fs, S_IFCHR, rename->cred, &rename->whiteout);
+	if (rename->from->mode & S_ISGID)
+		rename->whiteout.gid = rename->from->gid;
+	rename->back = &rename->whiteout;
 }
 
 /* May it be done? */
@@ -95,8 +108,8 @@ static int rename_prepare(struct fs *fs, struct rename *rename)
 	bool exists;
 	int r = entry_place(fs, rename->to_ino, rename->new_name, rename->child.ino, rename->child.mode, &exists, &rename->new_entry);
 
-	if (r == 0 && (rename->flags & RENAME_EXCHANGE))
-		r = entry_place(fs, rename->from_ino, rename->name, rename->target.ino, rename->target.mode, &exists, &rename->back_entry);
+	if (r == 0 && rename->back)
+		r = entry_place(fs, rename->from_ino, rename->name, rename->back->ino, rename->back->mode, &exists, &rename->back_entry);
 	if (r == 0)
 		r = inode_prepare(fs, rename->from_ino);
 	if (r == 0)
@@ -111,8 +124,10 @@ static int rename_prepare(struct fs *fs, struct rename *rename)
 		r = entry_prepare(fs, &rename->target_entry);
 	if (r == 0 && rename->has_target)
 		r = namei_drop_prepare(fs, &rename->target);
-	if (r == 0 && (rename->flags & RENAME_EXCHANGE))
+	if (r == 0 && rename->back)
 		r = entry_prepare(fs, &rename->back_entry);
+	if (r == 0 && rename->back == &rename->whiteout)
+		r = inode_prepare(fs, rename->whiteout.ino);
 	return r;
 }
 
@@ -141,6 +156,8 @@ static int rename_count(struct fs *fs, struct rename *rename, int64_t now)
 		r = namei_leave(fs, rename->to, &rename->target);
 	if (r == 0)
 		r = move(fs, &rename->child, rename->from, rename->to, now);
+	if (r == 0 && rename->back == &rename->whiteout)
+		namei_enter(rename->from, &rename->whiteout);
 	namei_touch(rename->from, now);
 	namei_touch(rename->to, now);
 	return r;
@@ -151,16 +168,18 @@ static int rename_apply(struct fs *fs, struct rename *rename, int64_t now)
 	bool exchange = rename->flags & RENAME_EXCHANGE;
 	int r = entry_put(fs, &rename->new_entry);
 
-	if (r == 0 && exchange)
+	if (r == 0 && rename->back)
 		r = entry_put(fs, &rename->back_entry);
 	if (r == 0 && rename->has_target && !exchange)
 		r = namei_drop(fs, &rename->target, now, &rename->reap);
 	if (r == 0 && exchange)
 		r = inode_store(fs, &rename->target);
 	if (r == 0)
-		r = entry_delete(fs, &rename->old_entry, !exchange);
+		r = entry_delete(fs, &rename->old_entry, !rename->back);
 	if (r == 0 && rename->has_target)
 		r = entry_delete(fs, &rename->target_entry, false);
+	if (r == 0 && rename->back == &rename->whiteout)
+		r = inode_create(fs, &rename->whiteout);
 	if (r == 0)
 		r = inode_store(fs, &rename->child);
 	if (r == 0)
@@ -179,6 +198,8 @@ static int rename_locked(struct fs *fs, struct rename *rename)
 	if (rename->has_target && rename->target.ino == rename->child.ino)
 		return rename->flags & RENAME_NOREPLACE ? -EEXIST : 0;
 	r = rename_check(fs, rename);
+	if (rename->flags & RENAME_WHITEOUT)
+		rename_whiteout(fs, rename);
 	if (r == 0)
 		r = rename_prepare(fs, rename);
 	int64_t now = fs_now_ns(fs);
@@ -194,25 +215,42 @@ static int rename_locked(struct fs *fs, struct rename *rename)
 	return inode_changed(fs, rename_apply(fs, rename, now));
 }
 
-int fs_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags)
+static int rename_run(struct fs *fs, struct rename *rename)
 {
-	struct rename rename = { .from_ino = dir, .to_ino = new_dir, .name = name, .new_name = new_name, .flags = flags };
 	struct op op;
 
-	if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE)
-		return -EINVAL;
-	int r = namei_check(name, -EINVAL);
+	int r = namei_check(rename->name, -EINVAL);
 	if (r == 0)
-		r = namei_check(new_name, -EINVAL);
+		r = namei_check(rename->new_name, -EINVAL);
 	if (r == 0)
 		r = op_begin(fs, &op, OP_MODIFY, 0);
 	if (r < 0)
 		return r;
 	do
-		r = rename_locked(fs, &rename);
+		r = rename_locked(fs, rename);
 	while (op_retry(&op, &r));
 	op_end(&op);
-	if (r == 0 && rename.reap)
-		inode_reap(fs, rename.target.ino);
+	if (r == 0 && rename->reap)
+		inode_reap(fs, rename->target.ino);
 	return r;
+}
+
+int fs_rename(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags)
+{
+	struct rename rename = { .from_ino = dir, .to_ino = new_dir, .name = name, .new_name = new_name, .flags = flags };
+
+	if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE)
+		return -EINVAL;
+	return rename_run(fs, &rename);
+}
+
+int fs_rename_whiteout(struct fs *fs, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, unsigned flags,
+	struct fs_cred cred)
+{
+	struct rename rename = { .from_ino = dir, .to_ino = new_dir, .name = name, .new_name = new_name,
+		.flags = flags | RENAME_WHITEOUT, .cred = cred };
+
+	if (flags != 0 && flags != RENAME_NOREPLACE)
+		return -EINVAL;
+	return rename_run(fs, &rename);
 }

@@ -19,7 +19,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 USER, OTHER = 65534, 65533       # two ordinary users, each with a group of that number
 AT_FDCWD = -100
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 
 
 def call(name, *arguments):

@@ -201,6 +201,24 @@ def rename_flags(m):
     expect("EINVAL", renameat2, m + "a/deep", m + "a", RENAME_EXCHANGE)
     expect("EINVAL", renameat2, m + "a", m + "b", RENAME_EXCHANGE | RENAME_NOREPLACE)
     renameat2(m + "a", m + "b", RENAME_NOREPLACE)
+    # A whiteout stays: a device 0:0.
+    expect("EINVAL", renameat2, m + "b", m + "d/f", RENAME_EXCHANGE | RENAME_WHITEOUT)
+    expect("EEXIST", renameat2, m + "d/e", m + "d/f", RENAME_NOREPLACE | RENAME_WHITEOUT)
+    e = os.open(m + "d/e", os.O_PATH)
+    with Times(["e.c", "d.m", "d.c", "m.m", "m.c"], e=e, d=m + "d", m=m):
+        renameat2(m + "d/e", m + "e", RENAME_WHITEOUT)
+    os.close(e)
+    lib.check_equal(read(m + "e"), b"a", "it moved")
+    st = os.lstat(m + "d/e")
+    lib.check_equal((st.st_mode, st.st_rdev, st.st_nlink), (stat.S_IFCHR, 0, 1), "a whiteout")
+    renameat2(m + "d/f", m + "e", RENAME_WHITEOUT)
+    lib.check_equal((read(m + "e"), sorted(os.listdir(m + "d"))), (b"f", ["e", "f"]), "over another file")
+    lib.check_equal(as_user(USER, renameat2, m + "e", m + "g", RENAME_WHITEOUT), "EACCES", "in a folder of others")
+    os.chmod(m + "d", 0o777)
+    os.chown(m + "d", USER, USER)
+    touch(m + "d/own")
+    expect_as(USER, None, renameat2, m + "d/own", m + "d/new", RENAME_WHITEOUT)
+    lib.check_equal(os.lstat(m + "d/own").st_uid, USER, "whose whiteout it is")
 
 
 def make_things(m):

@@ -1,4 +1,4 @@
-"""Real programs inside the mount: git, a compiler, SQLite, rsync, cp, tar."""
+"""Real programs inside the mount: git, a compiler, SQLite, rsync, cp, tar; and overlayfs, whose upper layer it is."""
 from lib import *
 
 PROGRAM = """
@@ -97,10 +97,45 @@ def copies(scene, m):
     compare_trees(without_roots(before), without_roots(describe_tree(back)), "tar out of it")
 
 
+def overlay(scene):
+    need_root()
+    if "overlay" not in read("/proc/filesystems").decode():
+        subprocess.run(["modprobe", "-q", "overlay"], stderr=subprocess.DEVNULL)
+        if "overlay" not in read("/proc/filesystems").decode():
+            raise Skip("no overlayfs")
+    members = scene.images(3)
+    scene.mkfs(members)
+    scene.mount(members)
+    m, lower, merged = scene.path("mnt"), scene.path("lower"), scene.mountpoint("merged")
+    for folder in [m + "/upper", m + "/work", lower, lower + "/folder"]:
+        os.mkdir(folder)
+    for name in ["removed", "changed", "renamed", "kept", "folder/below"]:
+        write(f"{lower}/{name}", b"lower")
+    layers = ["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={m}/upper,workdir={m}/work", merged]
+    run(*layers)
+    os.unlink(merged + "/removed")
+    write(merged + "/changed", b"upper")
+    os.rename(merged + "/renamed", merged + "/new name")
+    shutil.rmtree(merged + "/folder")
+    write(merged + "/folder", b"a file")
+    before = describe_tree(merged)
+    check_equal(sorted(before), [".", "changed", "folder", "kept", "new name"], "what is seen")
+    whiteout = os.lstat(m + "/upper/renamed")
+    check_equal((stat.S_IFMT(whiteout.st_mode), whiteout.st_rdev), (stat.S_IFCHR, 0), "a whiteout")
+    unmount(merged)
+    scene.umount()
+    scene.mount(members)
+    run(*layers)
+    compare_trees(before, describe_tree(merged), "after a remount")
+    unmount(merged)
+    scene.umount()
+    run("fsck.raid5cryptfs", "-n", "--data", "--key-file", scene.key(), *members)
+
+
 def without_roots(tree):
     """Which of several names comes first differs, and so does a link's first name."""
     return {k: [v for v in entry if not isinstance(v, str) or "/" not in v] for k, entry in tree.items() if k != "."}
 
 
 if __name__ == "__main__":
-    main(programs)
+    main(programs, overlay)

@@ -100,10 +100,12 @@ static int op_rename(struct replay *run)
 {
 	char name[NAME_BYTES], new_name[NAME_BYTES];
 	uint64_t dir = pick_dir(run), new_dir = pick_dir(run);
-	unsigned flags = replay_pick(run, 3) ? 0 : RENAME_EXCHANGE;
+	unsigned flags = (unsigned[]){ 0, 0, 0, 0, RENAME_EXCHANGE, RENAME_EXCHANGE, RENAME_WHITEOUT }[replay_pick(run, 7)];
 	pick_name(run, name);
 	pick_name(run, new_name);
 	doing(run, "rename %s in %llu to %s in %llu, flags %u", name, (unsigned long long)dir, new_name, (unsigned long long)new_dir, flags);
+	if (flags & RENAME_WHITEOUT)
+		return fs_rename_whiteout(fs_of(run), dir, name, new_dir, new_name, 0, (struct fs_cred){ .uid = 1, .gid = 2 });
 	return fs_rename(fs_of(run), dir, name, new_dir, new_name, flags);
 }
 

@@ -380,6 +380,48 @@ static bool list_one(void *ctx, const struct fs_dirent *entry)
 	return true;
 }
 
+static void test_whiteout(void)
+{
+	struct fs_cred cred = { .uid = 7, .gid = 8, .umask = 022 };
+
+	start();
+	uint64_t a = make(ROOT, "a", S_IFDIR | 0755), b = make(ROOT, "b", S_IFDIR | 02755);
+	uint64_t f = make(a, "f", S_IFREG | 0644), d = make(b, "d", S_IFDIR | 0755), g = make(a, "g", S_IFREG | 0644);
+	uint64_t before = inodes();
+	CHECK_EQ(fs_rename_whiteout(fs, a, "none", b, "x", 0, cred), -ENOENT);
+	CHECK_EQ(fs_rename_whiteout(fs, a, "f", a, "g", RENAME_NOREPLACE, cred), -EEXIST);
+	CHECK_EQ(fs_rename_whiteout(fs, a, "f", a, "g", RENAME_EXCHANGE, cred), -EINVAL);
+	CHECK_EQ(inodes(), before);
+	CHECK_EQ(fs_rename_whiteout(fs, a, "f", b, "f", RENAME_NOREPLACE, cred), 0);
+	CHECK_EQ(find(b, "f"), f);
+	uint64_t left = find(a, "f");
+	CHECK(left != 0 && left != f);
+	CHECK_EQ(attr_of(left).mode, S_IFCHR);
+	CHECK_EQ(attr_of(left).rdev, 0);
+	CHECK_EQ(attr_of(left).links, 1);
+	CHECK_EQ(attr_of(left).uid, 7);
+	CHECK_EQ(attr_of(left).gid, 8);
+	CHECK_EQ(attr_of(a).size_bytes, 2);
+	CHECK_EQ(attr_of(b).size_bytes, 2);
+	/* Over a file, in the same directory; a whiteout over a whiteout; and a directory, which is none any more under its old name. */
+	CHECK_EQ(fs_rename_whiteout(fs, a, "f", a, "g", 0, cred), 0);
+	CHECK_EQ(find(a, "g"), left);
+	struct fs_attr attr;
+	CHECK_EQ(fs_getattr(fs, g, &attr), -ENOENT);
+	CHECK_EQ(fs_rename_whiteout(fs, b, "d", a, "d", 0, cred), 0);
+	CHECK_EQ(find(a, "d"), d);
+	CHECK_EQ(find(d, ".."), a);
+	CHECK_EQ(attr_of(b).links, 2);
+	CHECK_EQ(attr_of(a).links, 3);
+	CHECK_EQ(attr_of(find(b, "d")).gid, attr_of(b).gid);
+	CHECK_EQ(inodes(), before + 2);
+	remount();
+	CHECK_EQ(attr_of(find(b, "d")).mode, S_IFCHR);
+	CHECK_EQ(attr_of(find(a, "f")).mode, S_IFCHR);
+	CHECK_EQ(find(a, "g"), left);
+	finish();
+}
+
 static void test_readdir(void)
 {
 	char name[16];
@@ -625,6 +667,7 @@ int main(void)
 	test_nameless();
 	test_rename();
 	test_exchange();
+	test_whiteout();
 	test_readdir();
 	test_setattr();
 	test_atime();
