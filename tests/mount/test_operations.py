@@ -3,6 +3,8 @@ import ctypes
 import errno
 import fcntl
 import mmap
+import select
+import struct
 
 from lib import *
 
@@ -228,5 +230,34 @@ def no_atime(scene):
         scene.umount()
 
 
+@mounted
+def differences(scene, m):
+    """What the manual page says under DIFFERENCES."""
+    write(m + "file", bytes(100000))
+    os.mkdir(m + "folder")
+    for name in "abc":
+        write(m + "folder/" + name, b"x")
+    check_equal((os.stat(m + "folder").st_size, os.stat(m + "folder").st_blocks), (3, 0), "the size of a folder")
+    fd = os.open(m + "file", os.O_RDWR)
+    FS_IOC_GETFLAGS, FS_IOC_FIEMAP, FICLONE = 0x80086601, 0xC020660B, 0x40049409
+    fails(errno.ENOTTY, fcntl.ioctl, fd, FS_IOC_GETFLAGS, bytes(8))
+    fails(errno.EOPNOTSUPP, fcntl.ioctl, fd, FS_IOC_FIEMAP, struct.pack("QQIIII", 0, 1 << 40, 0, 0, 0, 0))
+    copy = os.open(m + "copy", os.O_RDWR | os.O_CREAT)
+    fails(errno.EOPNOTSUPP, fcntl.ioctl, copy, FICLONE, fd)
+    fails(errno.EOPNOTSUPP, os.preadv, fd, [bytearray(10)], 0, os.RWF_NOWAIT)
+    with select.epoll() as epoll:
+        epoll.register(fd, select.EPOLLIN)
+        check_equal(epoll.poll(5), [(fd, select.EPOLLIN)], "a file is ready")
+    os.close(copy)
+    os.close(fd)
+    local = run("df", "-l", "--output=target").out.split()
+    check(os.path.realpath(m) not in local, "df -l leaves it out")
+    check_equal(run("df", "--output=target", m).out.split()[-1], os.path.realpath(m), "df MOUNTPOINT")
+    if os.geteuid() == 0 and shutil.which("mkswap") and shutil.which("swapon"):
+        os.chmod(m + "file", 0o600)
+        run("mkswap", "-q", m + "file")
+        run("swapon", m + "file", code=None, says="Invalid argument")
+
+
 if __name__ == "__main__":
-    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime)
+    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime, differences)
