@@ -1,6 +1,6 @@
 /* Raw requests and replies of the FUSE session, for what libfuse 3.14 cannot say.
  *
- * Five things are lifted here; every other byte passes through unchanged:
+ * Six things are lifted here; every other byte passes through unchanged:
  *
  * 1. With extended attributes the kernel asks for security.capability before every write(2), which makes small
  *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
@@ -26,6 +26,9 @@
  * 5. What a WRITE carries goes to a buffer of our own, aligned to pages, and not to libfuse's behind the head, so that the filesystem can
  *    keep it instead of copying it. A thread whose buffer was kept takes another one for its next request.
  *
+ * 6. STATX, which asks for the time at which a file was made, begins like GETATTR: it becomes one, and fuse_hook_request notes for the
+ *    thread what it was.
+ *
  * With the transport uring the requests come from its threads, and answers go there. */
 #include "fs/fuse/fuse_internal.h"
 #include "fs/fuse/fuse_uring_abi.h"
@@ -42,11 +45,14 @@
 /* The reply to INIT caps what may be set later for the mount's backing device; libfuse repeats the kernel's default there. */
 #define READAHEAD_BYTES_MAX (4u << 20)
 
+/* FUSE_STATX, which <linux/fuse.h> of Debian 12 does not know. */
+#define OPCODE_STATX 52u
+
 /* All that comes before what a WRITE carries. */
 #define HEAD_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define NO_MEMORY_WAIT_US 10000u
 
-static __thread bool kill_suidgid, tmpfile_asked;
+static __thread bool kill_suidgid, tmpfile_asked, statx_asked;
 static __thread struct iobuf *payload;
 static pthread_key_t payload_key;        /* frees it at the end of the thread */
 
@@ -63,6 +69,11 @@ bool fuse_hook_kill_suidgid(void)
 bool fuse_hook_tmpfile(void)
 {
 	return tmpfile_asked;
+}
+
+bool fuse_hook_statx(void)
+{
+	return statx_asked;
 }
 
 /* The flag in a WRITE, OPEN or CREATE that tells to drop the bits. */
@@ -164,7 +175,7 @@ size_t fuse_hook_request(struct fuse_server *server, void *buf, size_t bytes)
 	const void *body = header + 1;
 	size_t body_bytes = bytes - sizeof *header;
 
-	kill_suidgid = tmpfile_asked = false;
+	kill_suidgid = tmpfile_asked = statx_asked = false;
 	if (header->opcode == FUSE_INIT && body_bytes >= sizeof(struct fuse_init_in)) {
 		const struct fuse_init_in *init = body;
 		if (init->flags & FUSE_HANDLE_KILLPRIV_V2)
@@ -175,6 +186,9 @@ size_t fuse_hook_request(struct fuse_server *server, void *buf, size_t bytes)
 	} else if (header->opcode == FUSE_TMPFILE) {
 		header->opcode = FUSE_CREATE;
 		tmpfile_asked = true;
+	} else if (header->opcode == OPCODE_STATX && body_bytes >= sizeof(struct fuse_getattr_in)) {
+		header->opcode = FUSE_GETATTR;
+		statx_asked = true;
 	} else {
 		kill_suidgid = asks_to_kill(header, body, body_bytes);
 	}

@@ -46,6 +46,7 @@ static inline struct fs *fs_of(fuse_req_t req) { return server_of(req)->fs; }
 /* Answers with a result of fs/fs.h: 0 or -errno. */
 static inline void reply_result(fuse_req_t req, int result) { fuse_reply_err(req, -result); }
 
+struct timespec timespec_of(int64_t ns);
 void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
 /* How long the kernel may keep these attributes. */
 double attr_seconds(const struct fs_attr *attr);
@@ -147,6 +148,12 @@ bool fuse_hook_kill_suidgid(void);
 struct iobuf *fuse_hook_payload(void);
 /* Is the CREATE that this thread is handling one for a file without a name? */
 bool fuse_hook_tmpfile(void);
+/* Is the GETATTR that this thread is handling a STATX, to be answered by fuse_statx_reply? */
+bool fuse_hook_statx(void);
+
+/* ---- fs/fuse/fuse_statx.c ---- */
+
+void fuse_statx_reply(fuse_req_t req, const struct fs_attr *attr);
 
 /* ---- fs/fuse/fuse_device.c ---- */
 

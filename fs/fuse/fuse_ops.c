@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static struct timespec timespec_of(int64_t ns)
+struct timespec timespec_of(int64_t ns)
 {
 	struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
 	if (t.tv_nsec < 0) {
@@ -161,7 +161,10 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 	(void)fi;
 	int r = fs_getattr(fs_of(req), ino, &attr);
-	reply_attr(req, r, &attr);
+	if (r == 0 && fuse_hook_statx())
+		fuse_statx_reply(req, &attr);
+	else
+		reply_attr(req, r, &attr);
 }
 
 static const struct { int fuse; unsigned fs; } set_bits[] = {

@@ -230,6 +230,57 @@ def no_atime(scene):
         scene.umount()
 
 
+def birth(scene):
+    """The time at which a file was made, for which the kernel asks since 6.6, together with all that GETATTR tells."""
+    if tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) < (6, 6):
+        raise Skip("the kernel is older than 6.6")
+
+    def seen(path):
+        return run("stat", "-c", "%W %F %s %b %a %u %g %h %i %t,%T %.9X %.9Y %.9Z", path).out
+
+    def made(path):
+        return int(run("stat", "-c", "%W", path).out)
+
+    members = scene.images(3)
+    scene.mkfs(members)
+    scene.mount(members)
+    m = scene.path("mnt") + "/"
+    before = int(time.time())
+    os.mkdir(m + "folder")
+    os.symlink("a target", m + "link")
+    write(m + "file", b"x" * 5000)
+    os.chmod(m + "file", 0o4751)
+    names = ["folder", "link", "file"]
+    if os.geteuid() == 0:
+        os.mknod(m + "device", 0o600 | stat.S_IFCHR, os.makedev(300, 70000))
+        names.append("device")
+    for name in names:
+        check(before - 1 <= made(m + name) <= time.time(), f"{name} was made at {made(m + name)}")
+    born = made(m + "file")
+    time.sleep(1.1)
+    os.link(m + "file", m + "other")
+    os.rename(m + "file", m + "folder/renamed")
+    with open(m + "other", "ab") as f:
+        f.write(b"y" * 3000)
+        f.flush()                        # it is with the kernel, and not yet with us
+        with open("/proc/sys/vm/drop_caches" if os.geteuid() == 0 else os.devnull, "w") as caches:
+            caches.write("2")
+        check_equal(os.stat(m + "other").st_size, 8000, "the size")
+        check_equal(seen(m + "other").split()[3], "8000", "the size, with the time")
+    os.utime(m + "other", (1, 2))
+    check_equal(made(m + "other"), born, "the rest changes, that does not")
+    names = [name for name in names if name != "file"] + ["other"]
+    shown = [seen(m + name) for name in names]
+    scene.umount()
+    scene.mount(members)
+    check_equal([seen(m + name) for name in names], shown, "after a remount")
+    for name in names:
+        st = os.lstat(m + name)
+        check_equal(seen(m + name).split()[-11:-5], [str(st.st_size), str(st.st_blocks), f"{stat.S_IMODE(st.st_mode):o}", str(st.st_uid),
+                                                     str(st.st_gid), str(st.st_nlink)], name)
+    scene.umount()
+
+
 @mounted
 def differences(scene, m):
     """What the manual page says under DIFFERENCES."""
@@ -260,4 +311,4 @@ def differences(scene, m):
 
 
 if __name__ == "__main__":
-    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime, differences)
+    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime, birth, differences)
