@@ -384,11 +384,29 @@ static int compare_inos(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* The note of an inode that cannot be read is dropped: it would keep the later ones from being stored. */
+static int store_atime(struct fs *fs, uint64_t ino)
+{
+	struct op op;
+
+	int r = op_begin(fs, &op, OP_READ, 0);
+	if (r < 0)
+		return r;
+	do
+		r = store_atime_locked(fs, ino);
+	while (op_retry(&op, &r));
+	if (r == -EIO && !fs->error) {
+		inode_table_atime_done(fs, ino);
+		r = 0;
+	}
+	op_end(&op);
+	return r;
+}
+
 int inode_store_atimes(struct fs *fs)
 {
 	autofree uint64_t *inos = malloc(NOTES_A_COMMIT * sizeof *inos);
 	struct fs_space space;
-	struct op op;
 	int r = 0;
 
 	if (!inos)
@@ -398,14 +416,7 @@ int inode_store_atimes(struct fs *fs)
 	size_t max = space.free_blocks / BLOCKS_A_NOTE < NOTES_A_COMMIT ? space.free_blocks / BLOCKS_A_NOTE : NOTES_A_COMMIT;
 	size_t n = oldest_notes(fs, inos, max);
 	qsort(inos, n, sizeof *inos, compare_inos);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = op_begin(fs, &op, OP_READ, 0);
-		if (r < 0)
-			break;
-		do
-			r = store_atime_locked(fs, inos[i]);
-		while (op_retry(&op, &r));
-		op_end(&op);
-	}
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = store_atime(fs, inos[i]);
 	return r;
 }

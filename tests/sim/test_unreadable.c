@@ -6,7 +6,8 @@
  *     And in a salvage mount, which must have all that can be had: also what is below a directory of which the inode is lost.
  *  2. A record of a file: each run of its blocks is overwritten and cut out.  The others give EIO, and are there again when the
  *     record can be read.
- *  3. What is left of records is healed, relocated and freed as other data is. */
+ *  3. What is left of records is healed, relocated and freed as other data is.
+ *  4. Access times noted for files in such a leaf do not keep those of others from being stored. */
 #include "fs/data/data.h"
 #include "tests/sim/spoil.h"
 #include "tests/unit/check.h"
@@ -507,12 +508,62 @@ static void rests(void)
 	simfs_free(sim);
 }
 
+/* ---- 4 ---- */
+
+static void access_all(struct simfs *sim, int64_t *ret_atimes)
+{
+	static uint8_t got[40000];
+	struct fs_attr attr;
+	for (unsigned i = 0; i < FILES; i++) {
+		REQUIRE(fs_lookup(sim->fs, dir, name_of(i), &attr) == 0);
+		REQUIRE(fs_read(sim->fs, attr.ino, got, sizeof got, 0) == (ssize_t)bytes_of(i));
+		REQUIRE(fs_getattr(sim->fs, attr.ino, &attr) == 0);
+		ret_atimes[i] = attr.atime_ns;
+	}
+}
+
+static void forget_nodes(struct fs *fs)
+{
+	size_t limit = fs->cache.node_limit;
+	fs->cache.node_limit = 0;
+	cache_trim(fs);
+	fs->cache.node_limit = limit;
+}
+
+static void access_times(struct simfs *base)
+{
+	static struct needs needs[FILES];
+	static int64_t atimes[FILES];
+	struct simfs *sim = simfs_clone(base);
+	struct fs_attr attr;
+	unsigned stored = 0;
+	REQUIRE(simfs_open(sim) == 0);
+	for (unsigned i = 0; i < FILES; i++)
+		find_needs(sim->fs, i, &needs[i]);
+	access_all(sim, atimes);
+	address leaf = needs[FILES / 2].leaf[NEEDS_INODE];
+	spoil_unit(sim, leaf);
+	forget_nodes(sim->fs);
+	CHECK_EQ(simfs_close(sim, false), 0);
+	REQUIRE(simfs_open(sim) == 0);
+	spoil_unit(sim, leaf);
+	for (unsigned i = 0; i < FILES; i++) {
+		bool there = fs_getattr(sim->fs, needs[i].ino, &attr) == 0 && attr.atime_ns == atimes[i];
+		CHECK(there || touched_from(&needs[i], leaf, NEEDS_INODE));
+		stored += there;
+	}
+	CHECK(stored > FILES / 2 && stored < FILES);
+	CHECK_EQ(fs_check(sim->fs, true, NULL, NULL), 0);
+	simfs_free(sim);
+}
+
 int main(int argc, char **argv)
 {
 	verbose = argc > 1 && !strcmp(argv[1], "--verbose");
 	struct simfs *base = make();
 	simfs_close(base, false);
 	each_leaf(base);
+	access_times(base);
 	simfs_free(base);
 	each_part();
 	rests();
