@@ -111,11 +111,8 @@ static int match(struct planning *p)
 
 	for (unsigned i = 0; i < p->probe->count; i++) {
 		const struct probe_member *m = &p->probe->members[i];
-		unsigned index = 0;
-		while (index < config->member_count && (config->members[index].role == MEMBER_UNUSED ||
-				!uuid_equal(&config->members[index].uuid, &m->label.member)))
-			index++;
-		if (index == config->member_count)
+		int index = config_member(config, &m->label.member);
+		if (index < 0)
 			return fail_set(p->fail, EINVAL, FAIL_MIXED, "%s is not a member of this array any more. Leave it out.", m->disk->name);
 		struct disk_geometry a, b;
 		disk_geometry_put(&m->label.geometry, &a);

@@ -5,7 +5,8 @@
  *      keyless rebuild wrote them) still says which member this might be;
  *   2. each member's newest root and highest promise that verify;
  *   3. the configuration that the newest of all these roots names, by hash, from whatever member has it.
- *      A configuration is durable on all working members before a root names it, so it is there;
+ *      A configuration is durable on all working members before a root names it, so it is there.  If it says
+ *      that the member with that root was larger, that one is left out, and so is its root;
  *   4. members matched to it by UUID, and choose_root;
  *   5. enough voters (read-write), and for every band all columns but one;
  *   6. the label that the chosen root names, and the array itself (array_build.c).
@@ -52,35 +53,54 @@ static int read_candidates(struct opening *o)
 	return 0;
 }
 
-/* The newest verified root of all, and the configuration that it names. */
-static int find_config(struct opening *o)
+static struct candidate *newest_candidate(struct opening *o)
 {
-	const struct candidate *newest = NULL;
+	struct candidate *newest = NULL;
 
 	for (unsigned i = 0; i < o->count; i++) {
-		const struct candidate *c = &o->candidates[i];
+		struct candidate *c = &o->candidates[i];
 		if (c->readable && c->scan.has_root && (!newest || root_newer(&c->scan.root, &newest->scan.root)))
 			newest = c;
 	}
-	if (!newest)
-		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has a root that verifies: the root rings are damaged, "
-			"or the array was never finished. If there are other members, give them too.");
-	for (unsigned i = 0; i < o->count && !o->config; i++) {
+	return newest;
+}
+
+/* The configuration that the newest root names, from whatever member has it. */
+static int read_config(struct opening *o, const struct candidate *newest)
+{
+	const struct root_header *root = &newest->scan.root;
+
+	for (unsigned i = 0; i < o->count; i++) {
 		const struct candidate *c = &o->candidates[i];
-		int r = c->readable ? scan_config(c->probe->disk, &c->label.geometry, newest->scan.root.config_hash, &o->config) : -EIO;
+		int r = c->readable ? scan_config(c->probe->disk, &c->label.geometry, root->config_hash, &o->config) : -EIO;
 		if (r == -ENOMEM)
 			return fail_set(o->fail, ENOMEM, FAIL_SYSTEM, "No memory to read the array's configuration.");
 		if (r)
 			continue;
-		if (!uuid_equal(&o->config->array, &newest->scan.root.array) || o->config->version != newest->scan.root.config_version) {
-			config_free(o->config);
-			o->config = NULL;
-		}
+		if (uuid_equal(&o->config->array, &root->array) && o->config->version == root->config_version)
+			return 0;
+		config_free(o->config);
+		o->config = NULL;
 	}
-	if (!o->config)
-		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has configuration %llu, which the newest root (generation %llu, on %s) names. "
-			"If there are other members, give them too.", (unsigned long long)newest->scan.root.config_version,
-			(unsigned long long)newest->scan.root.generation, path_of(newest));
+	return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has configuration %llu, which the newest root (generation %llu, on %s) names. "
+		"If there are other members, give them too.", (unsigned long long)root->config_version, (unsigned long long)root->generation,
+		path_of(newest));
+}
+
+/* A member that is no longer as large as the configuration says is left out, with its root. */
+static bool leave_out_shrunk(struct opening *o, struct candidate *c)
+{
+	int index = config_member(o->config, &c->label.member);
+
+	if (index < 0 || !c->readable || c->probe->disk->size_bytes >= o->config->members[index].size_bytes)
+		return false;
+	c->readable = false;
+	event_report(o->options->events, EVENT_WARNING, index, "%s is smaller than it was when it became a member, and is left out.", path_of(c));
+	return true;
+}
+
+static int check_config(const struct opening *o, const struct candidate *newest)
+{
 	if ((o->config->job_count > 0) != newest->scan.root.job_running)
 		return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "The newest root (generation %llu, on %s) and the configuration that it names disagree "
 			"about column jobs.", (unsigned long long)newest->scan.root.generation, path_of(newest));
@@ -91,6 +111,24 @@ static int find_config(struct opening *o)
 	return 0;
 }
 
+/* The configuration that the newest root names, of all verified roots on members that it finds large enough. */
+static int find_config(struct opening *o)
+{
+	struct candidate *newest;
+
+	while ((newest = newest_candidate(o))) {
+		int r = read_config(o, newest);
+		if (r < 0)
+			return r;
+		if (!leave_out_shrunk(o, newest))
+			return check_config(o, newest);
+		config_free(o->config);
+		o->config = NULL;
+	}
+	return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has a root that verifies: the root rings are damaged, "
+		"or the array was never finished. If there are other members, give them too.");
+}
+
 /* Matches candidates to the configuration by UUID. */
 static int match(struct opening *o)
 {
@@ -98,11 +136,7 @@ static int match(struct opening *o)
 		struct candidate *c = &o->candidates[i];
 		if (!c->labelled)
 			continue;
-		for (unsigned k = 0; k < o->config->member_count; k++) {
-			const struct config_member *m = &o->config->members[k];
-			if (m->role != MEMBER_UNUSED && uuid_equal(&m->uuid, &c->label.member))
-				c->index = (int)k;
-		}
+		c->index = config_member(o->config, &c->label.member);
 		if (c->index < 0) {
 			event_report(o->options->events, EVENT_WARNING, -1, "%s is not a member of this array any more, or was never quite made one, and "
 				"is left out.", path_of(c));
@@ -112,11 +146,7 @@ static int match(struct opening *o)
 			if (o->candidates[k].index == c->index)
 				return fail_set(o->fail, EINVAL, FAIL_TWICE, "%s and %s are both member %d of the array: one is a copy of the other, "
 					"or took its place. Leave out the one that was not used last.", path_of(&o->candidates[k]), path_of(c), c->index + 1);
-		if (c->probe->disk->size_bytes < o->config->members[c->index].size_bytes && c->readable) {
-			c->readable = false;
-			event_report(o->options->events, EVENT_WARNING, c->index, "%s is smaller than it was when it became a member, and is left out.",
-				path_of(c));
-		}
+		leave_out_shrunk(o, c);
 		if (!c->readable)
 			continue;
 		struct choice_member *m = &o->members[c->index];

@@ -74,6 +74,8 @@ void config_free(struct config *config);
 
 /* ---- What is asked of one (raid/config_lookup.c) ---- */
 
+/* The index of the member, or -1. */
+int config_member(const struct config *config, const struct uuid *uuid);
 /* The band of that id, or NULL. */
 const struct band *config_band(const struct config *config, uint32_t id);
 /* The job of a column of that band, or NULL. */

@@ -1,12 +1,20 @@
 /* What is asked of a configuration: for a band, for a job, for sets of members.
  *
  * It rests on what config_check (config_check.c) makes sure of, and steps keep: bands are sorted by id and jobs by band, so either is
- * found by halving; a job's band is there, and has that column.  A set of members is a mask, a bit for each of MEMBERS_MAX. */
+ * found by halving; a job's band is there, and has that column; no two members have one UUID.  A set of members is a mask, a bit for each of MEMBERS_MAX. */
 #include "raid/config.h"
 
 #include <stdio.h>
 
-/* ---- One band, one job ---- */
+/* ---- One member, one band, one job ---- */
+
+int config_member(const struct config *config, const struct uuid *uuid)
+{
+	for (unsigned i = 0; i < config->member_count && i < MEMBERS_MAX; i++)
+		if (config->members[i].role != MEMBER_UNUSED && uuid_equal(&config->members[i].uuid, uuid))
+			return (int)i;
+	return -1;
+}
 
 const struct band *config_band(const struct config *config, uint32_t id)
 {

@@ -1,6 +1,7 @@
 /* Opening an array: which root and which members count, over mounts, cuts, stale and cloned members;
  * and what the user is told. */
 #include "base/cleanup.h"
+#include "raid/array_step.h"
 #include "tests/lib/array_rig.h"
 #include "tests/unit/check.h"
 
@@ -422,6 +423,50 @@ static void test_passed_over(void)
 	rig_free(rig);
 }
 
+static void lose_all_but_the_first(struct rig *rig)
+{
+	for (unsigned i = 1; i < rig->count; i++)
+		simdisk_fault(rig->sims[i], &(struct simfault){ .kind = SIM_LOSE, .ops_mask = SIM_ON(DISK_WRITE) | SIM_ON(DISK_FLUSH) });
+}
+
+/* The power fails when one member alone has the root of a step, and then that one is smaller than it was. */
+static void test_step_on_a_shrunk_one(bool written_to_all)
+{
+	struct rig *rig = rig_new(45, 3, sizes);
+
+	open_all(rig, 7);
+	CHECK_EQ(rig_begin(rig), 0);
+	generation(rig, 0);
+	uint64_t generation_before = rig->generation;
+	struct config *next = config_next(array_config(rig->array));
+	REQUIRE(next);
+	if (!written_to_all)
+		lose_all_but_the_first(rig);
+	CHECK_EQ(array_step_write(rig->array, next), 0);
+	lose_all_but_the_first(rig);
+	CHECK_EQ(array_step_take(rig->array, next, NULL), 0);
+	CHECK_EQ(rig_commit(rig), 0);
+	rig_close(rig);
+	simworld_cut(rig->world, SIMCUT_DROP_ALL);
+	for (unsigned i = 0; i < 3; i++)
+		simdisk_clear_faults(rig->sims[i]);
+	simdisk_resize(rig->sims[0], sizes[0] - BLOCK_BYTES);
+	open_all(rig, 7);
+	CHECK_EQ(array_root_header(rig->array)->generation, generation_before);
+	CHECK_EQ(array_root_header(rig->array)->config_version, 1);
+	CHECK_EQ(array_config(rig->array)->version, 1);
+	CHECK_EQ(rig->events[EVENT_WARNING], 1);
+	CHECK(strstr(rig->last_text[EVENT_WARNING], "is smaller than it was when it became a member, and is left out."));
+	CHECK_EQ(status_of(rig, 0).state, MEMBER_OUT);
+	CHECK_EQ(rig_begin(rig), 0);
+	generation(rig, 10);
+	rig_close(rig);
+	/* No other one is left without that. */
+	CHECK_EQ(rig_open(rig, 3), -ENODEV);
+	CHECK(HAS(rig, "unreadable") && HAS(rig, "absent"));
+	rig_free(rig);
+}
+
 /* A mount, cut at every write and flush, and opened again with all members, and with each one missing. */
 static void test_cuts(enum simcut_policy policy)
 {
@@ -559,6 +604,8 @@ int main(void)
 	for (unsigned back = 1; back <= 4; back++)
 		test_silently_older(back);
 	test_passed_over();
+	test_step_on_a_shrunk_one(true);
+	test_step_on_a_shrunk_one(false);
 	test_cuts(SIMCUT_DROP_ALL);
 	test_cuts(SIMCUT_KEEP_ALL);
 	test_cuts(SIMCUT_RANDOM);
