@@ -1,7 +1,10 @@
 /* Which blocks differ: for bands whose sums do not agree, maps with a bit for each block are filled by walking the trees again, as
  * many bands at once as MAPS_BYTES hold, and compared. */
+#include "base/cleanup.h"
 #include "fs/fsck/checkimpl.h"
+#include "fs/space/rowitem.h"
 #include "fs/space/rowlive.h"
+#include "fs/space/unread.h"
 #include "fs/tree/store.h"
 
 #include <errno.h>
@@ -9,7 +12,6 @@
 #include <string.h>
 
 #define MAPS_BYTES (UINT64_C(128) << 20)
-#define OWNER_ROWS 64u           /* looked up at once */
 
 static void maps_free(struct check *c)
 {
@@ -85,18 +87,81 @@ static void on_file_item(void *ctx, const struct walk_node *leaf, const struct i
 	}
 }
 
+/* ---- Owners ---- */
+
+static void note_owned(struct check *c, const struct live_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		const struct live *live = &list->items[i];
+		address from = live->node ? le64_get(live->pointer.address) : live->place.address;
+		unsigned blocks = live->node ? UNIT_BLOCKS : live->place.blocks;
+		uint8_t *owned = map_of(c, from, MAP_OWNED);
+		for (uint64_t k = address_block(from); owned && k < address_block(from) + blocks; k++)
+			map_set(owned, k);
+	}
+}
+
+static void take_as_owned(struct check *c, const struct band *b, uint64_t first_row, const struct row_owner *owner)
+{
+	uint8_t *owned = c->bands[b - c->fs->config->bands].map[MAP_OWNED];
+	uint64_t first = first_row * band_row_blocks(b) + le16_get(owner->start_block);
+	for (uint64_t k = first; k < first + le16_get(owner->blocks) && k < band_blocks(b); k++)
+		map_set(owned, k);
+}
+
+/* An operation for each: all together may need more nodes than the cache holds.  Where a node cannot be read, nothing is known against
+ * the row item. */
+static void find_owned(struct check *c, const struct band *b, uint64_t first_row, unsigned rows, const struct row_owner *owners, unsigned count)
+{
+	struct live_list list = { 0 };
+	for (unsigned i = 0; i < count && c->error == 0; i++) {
+		struct op op;
+		int r;
+		op_begin(c->fs, &op, OP_READ, 0);
+		do
+			r = rowlive_owners(c->fs, b, first_row, &owners[i], 1, first_row, rows, &list);
+		while (unread_retry(&op, NULL, &r));
+		op_end(&op);
+		if (r == -ENOMEM)
+			c->error = r;
+		else if (r == -EIO)
+			take_as_owned(c, b, first_row, &owners[i]);
+	}
+	note_owned(c, &list);
+	free(list.items);
+}
+
+static void owned_by_pending(struct check *c)
+{
+	for (size_t i = 0; i < c->fs->pending_run_count; i++) {
+		const struct run *run = &c->fs->pending_runs[i];
+		const struct band *b = &c->fs->config->bands[run->rows.band];
+		if (c->bands[run->rows.band].map[MAP_OWNED])
+			find_owned(c, b, run->rows.row, run->rows.count, run->owners, run->owner_count);
+	}
+}
+
+static void note_live(const struct band *b, uint8_t *live, const struct item *item)
+{
+	uint64_t first = item->key.offset * BITMAP_CHUNK_ROWS * band_row_blocks(b);
+	for (uint64_t i = 0; i < item->bytes * 8u && first + i < band_blocks(b); i++)
+		if (map_get(item->value, i))
+			map_set(live, first + i);
+}
+
 static void on_system_item(void *ctx, const struct walk_node *leaf, const struct item *item)
 {
 	struct check *c = ctx;
 	(void)leaf;
 	const struct band *b = item->key.object <= BAND_ID_MAX ? config_band(c->fs->config, (uint32_t)item->key.object) : NULL;
-	if (item->key.type != ITEM_BITMAP || !b || item->key.offset > b->rows / BITMAP_CHUNK_ROWS)
+	const struct check_band *band = b ? &c->bands[b - c->fs->config->bands] : NULL;
+	const struct rows_item *rows = item->value;
+	if (!band || !band->map[MAP_LIVE])
 		return;
-	uint8_t *live = c->bands[b - c->fs->config->bands].map[MAP_LIVE];
-	uint64_t first = item->key.offset * BITMAP_CHUNK_ROWS * band_row_blocks(b);
-	for (uint64_t i = 0; live && i < item->bytes * 8u && first + i < band_blocks(b); i++)
-		if (map_get(item->value, i))
-			map_set(live, first + i);
+	if (item->key.type == ITEM_BITMAP && item->key.offset <= b->rows / BITMAP_CHUNK_ROWS)
+		note_live(b, band->map[MAP_LIVE], item);
+	else if (item->key.type == ITEM_ROWS && rows_item_valid(&item->key, item->value, item->bytes))
+		find_owned(c, b, item->key.offset, le16_get(rows->rows), rows->owner, le16_get(rows->owners));
 }
 
 static void fill_pending(struct check *c)
@@ -132,55 +197,6 @@ static void fill_pending(struct check *c)
 	}
 }
 
-/* ---- Owners ---- */
-
-static void note_owned(struct check *c, const struct live_list *list)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		const struct live *live = &list->items[i];
-		address from = live->node ? le64_get(live->pointer.address) : live->place.address;
-		unsigned blocks = live->node ? UNIT_BLOCKS : live->place.blocks;
-		uint8_t *owned = map_of(c, from, MAP_OWNED);
-		for (uint64_t k = address_block(from); owned && k < address_block(from) + blocks; k++)
-			map_set(owned, k);
-	}
-}
-
-static int owners_of(struct check *c, const struct band *b, const struct run *run, uint64_t row, unsigned count)
-{
-	struct live_list list = { 0 };
-	struct op op;
-	int r;
-	op_begin(c->fs, &op, OP_READ, 0);
-	do
-		r = run ? rowlive_owners(c->fs, b, run->rows.row, run->owners, run->owner_count, row, count, &list)
-			: rowlive_collect(c->fs, b, row, count, &list);
-	while (op_retry(&op, &r));
-	op_end(&op);
-	if (r == 0)
-		note_owned(c, &list);
-	free(list.items);
-	return r;
-}
-
-static void find_owned(struct check *c)
-{
-	struct fs *fs = c->fs;
-	int r = 0;
-	for (uint32_t i = 0; i < fs->config->band_count && r != -ENOMEM; i++) {
-		const struct band *b = &fs->config->bands[i];
-		for (uint64_t row = 0; c->bands[i].map[MAP_OWNED] && row < b->rows && r != -ENOMEM; row += OWNER_ROWS)
-			r = owners_of(c, b, NULL, row, b->rows - row < OWNER_ROWS ? (unsigned)(b->rows - row) : OWNER_ROWS);
-	}
-	for (size_t i = 0; i < fs->pending_run_count && r != -ENOMEM; i++) {
-		const struct run *run = &fs->pending_runs[i];
-		if (c->bands[run->rows.band].map[MAP_OWNED])
-			r = owners_of(c, &fs->config->bands[run->rows.band], run, run->rows.row, run->rows.count);
-	}
-	if (r == -ENOMEM)
-		c->error = r;
-}
-
 /* ---- Comparing ---- */
 
 struct lot { uint64_t count, first; };
@@ -211,12 +227,20 @@ static void compare(struct check *c, const struct band *b, const struct check_ba
 				(unsigned long long)lots[k].first);
 }
 
+/* What could not be read before is tried once more. */
+static void forget_obstacle(struct fs *fs)
+{
+	SCOPED_LOCK(&fs->lock);
+	fs->obstacle.error = 0;
+}
+
 void check_maps(struct check *c)
 {
 	struct fs *fs = c->fs;
 	struct walk walk = { .fs = fs, .ctx = c, .pointer = on_pointer, .generation = c->generation };
 	uint64_t before = c->findings;
 	c->phase = "blocks";
+	forget_obstacle(fs);
 	for (uint32_t from = 0, begin = 0; from < fs->config->band_count && c->error == 0; begin = from) {
 		maps_make(c, &from);
 		walk.tree = TREE_FILE;
@@ -231,13 +255,14 @@ void check_maps(struct check *c)
 		if (c->error == 0)
 			fill_pending(c);
 		if (c->error == 0)
-			find_owned(c);
+			owned_by_pending(c);
 		for (uint32_t i = begin; i < from && c->error == 0; i++)
 			if (c->bands[i].map[MAP_OWNED])
 				compare(c, &fs->config->bands[i], &c->bands[i]);
 		maps_free(c);
 		check_progress(c, from, fs->config->band_count);
 	}
+	forget_obstacle(fs);
 	if (c->error == 0 && c->findings == before)
 		check_say(c, "Row items do not agree with what lies in their rows.");
 }

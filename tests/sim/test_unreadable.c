@@ -146,6 +146,19 @@ static bool reads_right(struct fs *fs, unsigned i)
 	return n == (ssize_t)bytes_of(i) && !memcmp(got, want, (size_t)n);
 }
 
+/* What is said of the rows that the leaf lies or leads to is that it is not reached, and not that row items lead nowhere. */
+static void note_unowned(void *ctx, const char *text)
+{
+	*(unsigned *)ctx += strstr(text, "no row item leads to their pointer") != NULL;
+}
+
+static void checked(struct simfs *sim)
+{
+	unsigned unowned = 0;
+	CHECK(fs_check(sim->fs, false, note_unowned, &unowned) > 0);
+	CHECK_EQ(unowned, 0);
+}
+
 static void with_leaf_spoiled(struct simfs *base, address leaf, const struct needs *needs)
 {
 	static uint8_t bytes[40000];
@@ -154,6 +167,7 @@ static void with_leaf_spoiled(struct simfs *base, address leaf, const struct nee
 	REQUIRE(simfs_open(sim) == 0);
 	spoil_unit(sim, leaf);
 	REQUIRE(simfs_remount(sim) == 0);
+	checked(sim);
 	for (unsigned i = 0; i < FILES; i++) {
 		if (touched(&needs[i], leaf))
 			continue;
