@@ -31,6 +31,7 @@ enum op_kind {
 	OP_READ,
 	OP_MODIFY,       /* takes space: waits while too much is dirty, -ENOSPC when full, -EROFS */
 	OP_FILL,         /* likewise, into reserved space: also has what was kept for that */
+	OP_RENAME,       /* likewise, takes next to nothing: also has a small part of the reserve */
 	OP_FREE,         /* gives space back: never -ENOSPC (uses the reserve), but waits for relocation when rows are very few */
 	OP_RELOCATE,     /* of relocation itself: waits for memory only */
 };

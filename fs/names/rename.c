@@ -223,7 +223,7 @@ static int rename_run(struct fs *fs, struct rename *rename)
 	if (r == 0)
 		r = namei_check(rename->new_name, -EINVAL);
 	if (r == 0)
-		r = op_begin(fs, &op, OP_MODIFY, 0);
+		r = op_begin(fs, &op, OP_RENAME, 0);
 	if (r < 0)
 		return r;
 	do

@@ -16,6 +16,7 @@
 #define RESERVED_METADATA_BLOCKS (2 * OP_METADATA_BLOCKS)
 #define RESERVED_METADATA_SHARE 32
 #define FRUITLESS_ROUNDS_MAX 16  /* rounds of relocation without a new best, before a claim gives up */
+#define RENAME_SHARE 8           /* of the reserved blocks, renames may take one in so many */
 #define RESERVE_ROWS_MIN_SHARE 6 /* of a tiny array's rows at most one in so many */
 
 uint64_t space_reserve_rows(const struct fs *fs)
@@ -56,10 +57,11 @@ static uint64_t reserved_blocks(const struct fs *fs)
 
 static bool fits(const struct fs *fs, enum op_kind kind, uint64_t blocks)
 {
-	uint64_t reserved = kind == OP_FILL ? fs->reserved_blocks : reserved_blocks(fs);
+	uint64_t reserved = kind == OP_FILL ? fs->reserved_blocks : reserved_blocks(fs), reserve = space_reserve_blocks(fs);
 
-	return fs->alloc.live_blocks + coming_blocks(fs) + reserved + blocks + OP_METADATA_BLOCKS + space_reserve_blocks(fs)
-		<= fs->alloc.capacity_blocks;
+	if (kind == OP_RENAME)
+		reserve -= reserve / RENAME_SHARE;
+	return fs->alloc.live_blocks + coming_blocks(fs) + reserved + blocks + OP_METADATA_BLOCKS + reserve <= fs->alloc.capacity_blocks;
 }
 
 /* The most that what is dirty takes of rows.  A record of less than a unit shares one with those before and behind it, if it fits: of two

@@ -2,7 +2,9 @@
  *
  * ENOSPC goes by count alone: live + dirty + reserved by fallocate + what is asked for must stay within capacity less the
  * reserve.  With what is reserved counts what its metadata may take, which only writes there can have (OP_FILL).  Blocks freed by
- * a transaction that is not durable yet count as live; if they would make the difference, the caller commits first.  Beside the count
+ * a transaction that is not durable yet count as live; if they would make the difference, the caller commits first.  A rename may go
+ * beyond that by a small part of the reserve, so that it works where nothing can be added any more; names that grow end there, and what is
+ * left of the reserve is for deleting.  Beside the count
  * there is a reserve of free rows: below it only OP_FREE, relocation and commits go on, and others wait for relocation to empty
  * sparse rows. */
 #ifndef FS_SPACE_H

@@ -5,7 +5,7 @@ from lib import *
 
 
 def full(scene):
-    """Fill up, delete, fill again: no space is lost, and unlink works on a full filesystem."""
+    """Fill up, delete, fill again: no space is lost, and rename and unlink work on a full filesystem."""
     members = scene.images(3, 24 << 20)
     scene.mkfs(members)
     scene.mount(members)
@@ -26,6 +26,8 @@ def full(scene):
             check_equal(e.errno, errno.ENOSPC, "the only error")
         check(total > 20 << 20 if size > 10000 else count > 100, f"it takes {total} bytes")
         amounts.append((size, total))
+        os.rename(m + "f0", m + "renamed")
+        os.rename(m + "f1", m + "renamed")
         for name in os.listdir(m):
             os.unlink(m + name)
         run("sync", "-f", m, code=None)  # tells of the write-back that failed for want of space
