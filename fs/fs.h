@@ -82,11 +82,14 @@ uint64_t fs_set_speed(struct fs *fs, uint64_t speed_bytes);
 
 /* ---- Inodes ---- */
 
+/* A file's times, in nanoseconds since 1970: all that seconds of 64 bits can say, as the kernel has them. */
+typedef __int128 file_ns;
+
 struct fs_attr {
 	uint64_t ino, size_bytes, blocks;        /* blocks of 512 bytes, as st_blocks */
 	uint32_t mode, uid, gid, links, generation;
 	uint64_t rdev;
-	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	file_ns atime_ns, mtime_ns, ctime_ns, btime_ns;
 };
 
 /* An operation's caller: owner of what it creates. */

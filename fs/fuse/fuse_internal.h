@@ -46,7 +46,7 @@ static inline struct fs *fs_of(fuse_req_t req) { return server_of(req)->fs; }
 /* Answers with a result of fs/fs.h: 0 or -errno. */
 static inline void reply_result(fuse_req_t req, int result) { fuse_reply_err(req, -result); }
 
-struct timespec timespec_of(int64_t ns);
+struct timespec timespec_of(file_ns ns);
 void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
 /* How long the kernel may keep these attributes. */
 double attr_seconds(const struct fs_attr *attr);

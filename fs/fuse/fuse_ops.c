@@ -12,27 +12,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-struct timespec timespec_of(int64_t ns)
+struct timespec timespec_of(file_ns ns)
 {
-	struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-	if (t.tv_nsec < 0) {
-		t.tv_nsec += 1000000000;
-		t.tv_sec--;
+	file_ns seconds = ns / 1000000000, rest = ns % 1000000000;
+
+	if (rest < 0) {
+		rest += 1000000000;
+		seconds--;
 	}
-	return t;
+	return (struct timespec){ .tv_sec = (time_t)seconds, .tv_nsec = (long)rest };
 }
 
-/* What 64 bits of nanoseconds (1677 to 2262) cannot hold becomes the nearest that they can, in whole seconds. */
-static int64_t ns_of(const struct timespec *t)
-{
-	const int64_t seconds_max = INT64_MAX / 1000000000 - 1;
-
-	if (t->tv_sec > seconds_max)
-		return seconds_max * 1000000000;
-	if (t->tv_sec < -seconds_max)
-		return -seconds_max * 1000000000;
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
-}
+static file_ns ns_of(const struct timespec *t) { return (file_ns)t->tv_sec * 1000000000 + t->tv_nsec; }
 
 void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat)
 {

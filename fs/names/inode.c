@@ -24,9 +24,9 @@ int inode_changed(struct fs *fs, int r)
 	return r;
 }
 
-static struct disk_time time_put(int64_t ns)
+static struct disk_time time_put(file_ns ns)
 {
-	int64_t seconds = ns / NS_A_SECOND, rest = ns % NS_A_SECOND;
+	file_ns seconds = ns / NS_A_SECOND, rest = ns % NS_A_SECOND;
 
 	if (rest < 0) {
 		seconds--;
@@ -35,14 +35,13 @@ static struct disk_time time_put(int64_t ns)
 	return (struct disk_time){ le64_put((uint64_t)seconds), le32_put((uint32_t)rest) };
 }
 
-static bool time_get(const struct disk_time *time, int64_t *ret_ns)
+static bool time_get(const struct disk_time *time, file_ns *ret_ns)
 {
 	uint32_t rest = le32_get(time->nanoseconds);
-	__int128 ns = (__int128)(int64_t)le64_get(time->seconds) * NS_A_SECOND + rest;
 
-	if (rest >= NS_A_SECOND || ns > INT64_MAX || ns < INT64_MIN)
+	if (rest >= NS_A_SECOND)
 		return false;
-	*ret_ns = (int64_t)ns;
+	*ret_ns = (file_ns)(int64_t)le64_get(time->seconds) * NS_A_SECOND + rest;
 	return true;
 }
 

@@ -20,7 +20,7 @@ struct inode {
 	uint64_t ino;
 	uint32_t mode, uid, gid, links, flags, generation;
 	uint64_t size_bytes, blocks, rdev, parent, entries, subdirectories;
-	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	file_ns atime_ns, mtime_ns, ctime_ns, btime_ns;
 };
 
 /* With fs->lock held; may return TREE_MISS; -ENOENT; -EUCLEAN for an item that makes no sense. */
@@ -83,7 +83,7 @@ bool inode_table_referred(struct fs *fs, uint64_t ino);
 /* No orphan any more. */
 void inode_table_adopt(struct fs *fs, uint64_t ino);
 /* The atime noted for it, if relatime wants it. */
-bool inode_table_atime(struct fs *fs, const struct inode *inode, int64_t *ret_atime_ns);
+bool inode_table_atime(struct fs *fs, const struct inode *inode, file_ns *ret_atime_ns);
 /* Forgets the note: the atime was set. */
 void inode_table_atime_done(struct fs *fs, uint64_t ino);
 

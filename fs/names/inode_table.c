@@ -23,7 +23,7 @@ struct table_entry {
 	struct table_entry *hash_next;
 	struct list note_link;           /* in notes, oldest first, or alone */
 	uint64_t ino, refs;
-	int64_t atime_ns;                /* valid while in notes */
+	file_ns atime_ns;                /* valid while in notes */
 	bool orphan;
 	bool nameless;                   /* an orphan that never had a name, and may get one */
 };
@@ -291,7 +291,7 @@ void fs_unref(struct fs *fs, uint64_t ino, uint64_t count)
 
 /* relatime: an access at `atime_ns` changes the atime that was there only if that tells nothing about the last change, or is a
  * day old. */
-static bool relatime(const struct inode *inode, int64_t before_ns, int64_t atime_ns)
+static bool relatime(const struct inode *inode, file_ns before_ns, file_ns atime_ns)
 {
 	return inode->mode != 0 && atime_ns > before_ns
 		&& (before_ns <= inode->mtime_ns || before_ns <= inode->ctime_ns || atime_ns - RELATIME_NS >= before_ns);
@@ -300,7 +300,7 @@ static bool relatime(const struct inode *inode, int64_t before_ns, int64_t atime
 void inode_accessed(struct fs *fs, const struct inode *inode)
 {
 	struct inode_table *table = fs->inodes;
-	int64_t now = fs_now_ns(fs), before = inode->atime_ns;
+	file_ns now = fs_now_ns(fs), before = inode->atime_ns;
 
 	if (fs->options.read_only || fs->options.no_atime || (fs->options.no_diratime && S_ISDIR(inode->mode)))
 		return;
@@ -325,7 +325,7 @@ void inode_accessed(struct fs *fs, const struct inode *inode)
 	e->atime_ns = now;
 }
 
-bool inode_table_atime(struct fs *fs, const struct inode *inode, int64_t *ret_atime_ns)
+bool inode_table_atime(struct fs *fs, const struct inode *inode, file_ns *ret_atime_ns)
 {
 	SCOPED_LOCK(&fs->inodes->mutex);
 	struct table_entry *e = *slot_of(fs->inodes, inode->ino);
@@ -362,7 +362,7 @@ static size_t oldest_notes(struct fs *fs, uint64_t *ret_inos, size_t max)
 static int store_atime_locked(struct fs *fs, uint64_t ino)
 {
 	struct inode inode;
-	int64_t atime_ns;
+	file_ns atime_ns;
 
 	int r = inode_load(fs, ino, &inode);
 	if (r == -ENOENT || r == -EUCLEAN || (r == 0 && !inode_table_atime(fs, &inode, &atime_ns))) {

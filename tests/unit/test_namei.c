@@ -492,7 +492,14 @@ static void test_setattr(void)
 	remount();
 	attr = attr_of(f);
 	CHECK_EQ(attr.atime_ns, -1500000001);
-	CHECK_EQ(attr.mtime_ns, INT64_MAX);
+	CHECK(attr.mtime_ns == INT64_MAX);
+	set.atime_ns = (file_ns)INT64_MIN * 1000000000;
+	set.mtime_ns = (file_ns)INT64_MAX * 1000000000 + 999999999;
+	CHECK_EQ(fs_setattr(fs, f, &set, FS_SET_ATIME | FS_SET_MTIME, &attr), 0);
+	CHECK(attr.atime_ns == set.atime_ns && attr.mtime_ns == set.mtime_ns);
+	remount();
+	attr = attr_of(f);
+	CHECK(attr.atime_ns == set.atime_ns && attr.mtime_ns == set.mtime_ns);
 	CHECK_EQ(fs_setattr(fs, f, &set, FS_SET_ATIME_NOW | FS_SET_MTIME_NOW, &attr), 0);
 	CHECK(attr.atime_ns > ctime && attr.mtime_ns == attr.atime_ns && attr.ctime_ns == attr.atime_ns);
 	set.size_bytes = 100000;
@@ -537,6 +544,13 @@ static void test_atime(void)
 	struct fs_attr set = { .atime_ns = 5 };
 	CHECK_EQ(fs_setattr(fs, f, &set, FS_SET_ATIME, NULL), 0);
 	CHECK_EQ(attr_of(f).atime_ns, 5);
+	set = (struct fs_attr){ .atime_ns = INT64_MIN, .mtime_ns = INT64_MIN, .ctime_ns = INT64_MIN };
+	CHECK_EQ(fs_setattr(fs, f, &set, FS_SET_ATIME | FS_SET_MTIME | FS_SET_CTIME, NULL), 0);
+	set.mtime_ns--;
+	set.ctime_ns--;
+	CHECK_EQ(fs_setattr(fs, f, &set, FS_SET_MTIME | FS_SET_CTIME, NULL), 0);
+	CHECK_EQ(fs_read(fs, f, &byte, 1, 0), 1);        /* more than a day later */
+	CHECK(attr_of(f).atime_ns > first);
 	finish();
 }
 
