@@ -180,7 +180,9 @@ int fs_fsync(struct fs *fs, uint64_t ino, bool data_only);
  * thread, which is served together with this one.  It must not call into the filesystem. */
 void fs_fsync_then(struct fs *fs, uint64_t ino, void (*done)(void *ctx, int result), void *ctx);
 
-#define FS_FILE_BYTES_MAX (UINT64_C(1) << 60)
+/* As near to the most that the kernel lets be written, 2^63 - 1, as whole units come: it keeps what is written and gives it to us later,
+ * so that who writes beyond a lower limit would not be told before fsync(2). */
+#define FS_FILE_BYTES_MAX ((UINT64_C(1) << 63) - 16384)
 
 /* ---- Extended attributes ---- */
 

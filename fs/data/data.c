@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-static_assert(FILE_BLOCKS_MAX == FS_FILE_BYTES_MAX / BLOCK_BYTES, "both limits of a file's length are one");
+static_assert(FILE_BLOCKS_MAX * BLOCK_BYTES == FS_FILE_BYTES_MAX, "both limits of a file's length are one");
 
 int data_unclean(struct fs *fs, uint64_t ino, uint64_t block, const char *what)
 {
