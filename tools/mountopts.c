@@ -6,18 +6,20 @@
 #include "tools/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CACHE_BYTES_MIN (4u << 20)
+#define MAX_READ_MIN 4096u
 
 /* Handed on to libfuse as they are. */
 static const char *const passed[] = {
 	"allow_other", "allow_root", "auto_unmount", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async",
 	"dirsync", "atime", "noatime",
 };
-static const char *const passed_with_value[] = { "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext=" };
+static const char *const passed_with_value[] = { "context=", "fscontext=", "defcontext=", "rootcontext=" };
 
 /* Options of fstab that mount(8) and systemd act on, or that are always so here. */
 static const char *const ignored[] = {
@@ -121,6 +123,19 @@ static int parse_engine(struct mount_options *options, const char *option, const
 	return 0;
 }
 
+/* The kernel takes a smaller one for the least. */
+static int parse_max_read(struct mount_options *options, const char *option, const char *value, struct fail *fail)
+{
+	char text[32];
+	uint64_t bytes;
+
+	if (cli_parse_size(value, &bytes) < 0 || bytes < MAX_READ_MIN || bytes > UINT32_MAX)
+		return fail_set(fail, EINVAL, FAIL_USAGE, "option %s: not a size from 4K on, as in max_read=128K", option);
+	options->max_read_bytes = (uint32_t)bytes;
+	snprintf(text, sizeof text, "max_read=%" PRIu64, bytes);
+	return pass_on(options, text);
+}
+
 static int parse_bytes(const char *value, uint64_t *ret_bytes)
 {
 	uint64_t bytes;
@@ -188,6 +203,8 @@ static int parse_value(struct mount_options *options, const char *option, struct
 	}
 	if ((value = value_of(option, "transport")))
 		return parse_transport(options, option, value, fail);
+	if ((value = value_of(option, "max_read")))
+		return parse_max_read(options, option, value, fail);
 	if ((value = value_of(option, "engine")))
 		return parse_engine(options, option, value, fail);
 	return -ENOENT;

@@ -24,6 +24,7 @@ struct mount_options {
 	enum disk_engine io;
 	enum fuse_transport transport;
 	uint64_t read_errors_max, speed_bytes;   /* 0: no limit */
+	uint32_t max_read_bytes;         /* 0: no limit; `fuse` says so too */
 	enum seal_engine engine;         /* AUTO unless given; one that is built in */
 	char *fuse;                      /* for libfuse, separated by commas (one within a value is "\,"); never NULL once initialised */
 };

@@ -308,7 +308,8 @@ static int mount_filesystem(struct request *request, struct fs *fs, struct fuse_
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	struct fuse_server_options options = {
 		.source = request->source, .short_source = request->label_source, .mountpoint = request->mountpoint,
-		.mount_options = all, .transport = request->options.transport, .debug = request->debug,
+		.mount_options = all, .max_read_bytes = request->options.max_read_bytes, .transport = request->options.transport,
+		.debug = request->debug,
 	};
 	int r = fs_start(fs);
 	if (r < 0)

@@ -41,6 +41,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	struct fuse_server *server = userdata;
 	conn->want |= conn->capable & WANTED;
 	conn->want &= ~UNWANTED;
+	conn->max_read = server->max_read_bytes;
 	conn->max_write = FUSE_WRITE_BYTES_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX / 4 * 3;
@@ -133,6 +134,7 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 	if (!server)
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
 	server->fs = fs;
+	server->max_read_bytes = options->max_read_bytes;
 	server->answer_fd = -1;
 	if (options->transport == FUSE_TRANSPORT_URING)
 		server->device_reason = fuse_uring_prepare(server);

@@ -26,6 +26,7 @@ struct fuse_server_options {
 	const char *mountpoint;          /* absolute */
 	const char *mount_options;       /* for libfuse and mount(2), separated by commas; may be empty */
 	enum fuse_transport transport;
+	uint32_t max_read_bytes;         /* the max_read= of these, which libfuse wants to be told twice; 0: none */
 	bool debug;                      /* libfuse prints every request to stderr */
 };
 

@@ -33,6 +33,7 @@ struct fuse_server {
 	bool unmounting;
 	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
 	int device_reason;               /* 0, or -errno, why requests come from /dev/fuse although uring was asked for */
+	uint32_t max_read_bytes;
 	bool kernel_times;               /* of a write the kernel keeps the times, with its cache, and sends them */
 	bool killpriv;                   /* we told the kernel that suid and sgid bits are ours to drop */
 };

@@ -77,6 +77,23 @@ def foreground(scene):
     scene.mounts.remove(mnt)
 
 
+def max_read(scene):
+    members = scene.images(3)
+    scene.mkfs(members)
+    for value in ["", "abc", "-5", "0", "4095", "1x", "4G"]:
+        run("raid5cryptfs", "-o", f"max_read={value}", *scene.key_options(CIPHERS[0]), *members, scene.mountpoint(), code=USAGE,
+            says=f"option max_read={value}: not a size from 4K on, as in max_read=128K")
+    for value, shown in [("131072", 131072), ("64K", 65536), ("4096,max_read=1M", 1 << 20)]:
+        scene.mount(members, "-o", f"max_read={value}")
+        with open("/proc/self/mountinfo") as mounts:
+            check(f"max_read={shown}," in mounts.read(), f"{value} holds")
+        write(scene.path("mnt/file"), b"x" * 300000)
+        scene.umount()
+        scene.mount(members, "-o", f"max_read={value}")
+        check_equal(len(read(scene.path("mnt/file"))), 300000, "what is read")
+        scene.umount()
+
+
 def full_output(scene):
     """What could not be printed is not passed over in silence."""
     members = scene.images(3)
@@ -201,4 +218,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, closed_standard, limits, status, full_output, key_never_comes)
+    main(help_and_version, passphrase, foreground, max_read, closed_standard, limits, status, full_output, key_never_comes)
