@@ -169,6 +169,37 @@ const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES])
 	return text;
 }
 
+static bool is_plain(char c) { return isalnum((unsigned char)c) || strchr("/._-+:@%=,", c); }
+
+/* bash, zsh and POSIX (2024) know $'\n', which is used only where there is a control character. */
+char *cli_quoted(const char *word)
+{
+	autofree char *quoted = malloc(4 * strlen(word) + 4);
+	bool plain = *word, control = false;
+	size_t at = 0;
+
+	if (!quoted)
+		return NULL;
+	for (const char *c = word; *c; c++) {
+		plain = plain && is_plain(*c);
+		control = control || iscntrl((unsigned char)*c);
+	}
+	if (plain)
+		return strdup(word);
+	if (control)
+		quoted[at++] = '$';
+	quoted[at++] = '\'';
+	for (const char *c = word; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			at += (size_t)sprintf(quoted + at, "\\%03o", (unsigned char)*c);
+		else if (*c == '\'' && !control)
+			at += (size_t)sprintf(quoted + at, "'\\''");
+		else
+			at += (size_t)sprintf(quoted + at, control && strchr("'\\", *c) ? "\\%c" : "%c", *c);
+	strcpy(quoted + at, "'");
+	return strdup(quoted);
+}
+
 char *cli_absolute(const char *path)
 {
 	char folder[PATH_MAX], *absolute;

@@ -102,6 +102,36 @@ static uint64_t data_bytes(const uint64_t *sizes_bytes, unsigned count)
 	return total;
 }
 
+/* The value of an option of -o, in which a comma would end it. */
+static char *option_value(const char *value)
+{
+	char *escaped = malloc(2 * strlen(value) + 1), *to = escaped;
+
+	for (; escaped && *value; *to++ = *value++)
+		if (*value == ',')
+			*to++ = '\\';
+	if (escaped)
+		*to = '\0';
+	return escaped;
+}
+
+static void print_command(const struct request *request)
+{
+	autofree char *key_file = request->key_file && strcmp(request->key_file, "-") ? cli_absolute(request->key_file) : NULL;
+	autofree char *value = key_file ? option_value(key_file) : NULL, *option = NULL;
+
+	printf("  raid5cryptfs%s", request->cipher == CIPHER_NONE ? " -o cipher=none" : "");
+	if (value && asprintf(&option, "key-file=%s", value) >= 0) {
+		autofree char *word = cli_quoted(option);
+		printf(" -o %s", word ? word : option);
+	}
+	for (unsigned i = 0; i < request->members.count; i++) {
+		autofree char *word = cli_quoted(request->members.paths[i]);
+		printf(" %s", word ? word : request->members.paths[i]);
+	}
+	printf(" MOUNTPOINT\n");
+}
+
 static void print_result(const struct request *request, const struct uuid *uuid, const uint64_t *sizes_bytes)
 {
 	char text[UUID_TEXT_BYTES], size[CLI_SIZE_TEXT_BYTES];
@@ -112,8 +142,10 @@ static void print_result(const struct request *request, const struct uuid *uuid,
 	printf("  name     %s\n", *name ? name : "(none)");
 	printf("  UUID     %s\n", text);
 	printf("  cipher   %s\n", cipher_name(request->cipher));
-	for (unsigned i = 0; i < request->members.count; i++)
-		printf("  member   %s (%s)\n", request->members.paths[i], cli_size(sizes_bytes[i], size));
+	for (unsigned i = 0; i < request->members.count; i++) {
+		autofree char *path = cli_quoted(request->members.paths[i]);
+		printf("  member   %s (%s)\n", path ? path : request->members.paths[i], cli_size(sizes_bytes[i], size));
+	}
 	printf("  space    %s for data and metadata, less a reserve\n", cli_size(data_bytes(sizes_bytes, request->members.count), size));
 	printf("Any one member may be lost; the loss of a second one loses everything: keep backups.\n");
 	if (request->cipher == CIPHER_NONE)
@@ -121,13 +153,8 @@ static void print_result(const struct request *request, const struct uuid *uuid,
 	else
 		printf("Without the %s nobody can read it, not even you: keep %s.  ", request->key_file ? "key file" : "passphrase",
 			request->key_file ? "a copy in a safe place" : "it");
-	printf("Mount it with:\n  raid5cryptfs%s", request->cipher == CIPHER_NONE ? " -o cipher=none" : "");
-	autofree char *key_file = request->key_file && strcmp(request->key_file, "-") ? cli_absolute(request->key_file) : NULL;
-	if (key_file)
-		printf(" -o key-file=%s", key_file);
-	for (unsigned i = 0; i < request->members.count; i++)
-		printf(" %s", request->members.paths[i]);
-	printf(" MOUNTPOINT\n");
+	printf("Mount it with:\n");
+	print_command(request);
 }
 
 static int make(const struct request *request, struct fail *fail)

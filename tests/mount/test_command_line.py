@@ -94,6 +94,31 @@ def max_read(scene):
         scene.umount()
 
 
+def odd_paths(scene):
+    """What mkfs says how to mount can be given to a shell."""
+    folder = scene.path("it's a $HOME, with \\ in it")
+    os.mkdir(folder)
+    members = scene.images(3)
+    for number, path in enumerate(members):
+        os.rename(path, os.path.join(folder, f"member {number}"))
+    members = [os.path.join(folder, f"member {number}") for number in range(3)]
+    key = os.path.join(folder, "the key,\t1")
+    run("raid5cryptfs-key", "generate", key)
+    out = run("mkfs.raid5cryptfs", "--key-file", key, *members).out
+    check("\t" not in out, f"nothing that a terminal would heed: {out!r}")
+    command = out.splitlines()[-1].strip()
+    mnt = scene.mountpoint()
+    run("bash", "-c", command.replace("MOUNTPOINT", f"'{mnt}'"))
+    scene.mounts.append(mnt)
+    check(os.path.ismount(mnt), command)
+    scene.umount()
+    plain = scene.images(3)
+    key = scene.path("key")
+    run("raid5cryptfs-key", "generate", key)
+    out = run("mkfs.raid5cryptfs", "--key-file", key, *plain).out
+    check_equal(out.splitlines()[-1].strip(), f"raid5cryptfs -o key-file={key} {' '.join(plain)} MOUNTPOINT", "without quotes")
+
+
 def full_output(scene):
     """What could not be printed is not passed over in silence."""
     members = scene.images(3)
@@ -218,4 +243,4 @@ def status(scene):
 
 
 if __name__ == "__main__":
-    main(help_and_version, passphrase, foreground, max_read, closed_standard, limits, status, full_output, key_never_comes)
+    main(help_and_version, passphrase, foreground, max_read, odd_paths, closed_standard, limits, status, full_output, key_never_comes)
