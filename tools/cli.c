@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -157,6 +158,14 @@ const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT_BYTES])
 	}
 	snprintf(text, CLI_SIZE_TEXT_BYTES, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
 	return text;
+}
+
+void cli_sizes(uint64_t one_bytes, uint64_t other_bytes, char one[CLI_SIZE_TEXT_BYTES], char other[CLI_SIZE_TEXT_BYTES])
+{
+	if (strcmp(cli_size(one_bytes, one), cli_size(other_bytes, other)))
+		return;
+	snprintf(one, CLI_SIZE_TEXT_BYTES, "%" PRIu64 " bytes", one_bytes);
+	snprintf(other, CLI_SIZE_TEXT_BYTES, "%" PRIu64 " bytes", other_bytes);
 }
 
 const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES])

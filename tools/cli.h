@@ -30,6 +30,9 @@ int cli_parse_seconds(const char *text, unsigned least, unsigned *ret_seconds);
 #define CLI_SIZE_TEXT_BYTES 32
 const char *cli_size(uint64_t bytes, char text[CLI_SIZE_TEXT_BYTES]);
 
+/* Two that differ, so that it can be seen: in bytes where both would be rounded to one. */
+void cli_sizes(uint64_t one_bytes, uint64_t other_bytes, char one[CLI_SIZE_TEXT_BYTES], char other[CLI_SIZE_TEXT_BYTES]);
+
 /* "2026-11-28 03:12", of nanoseconds since 1970, here. */
 #define CLI_TIME_TEXT_BYTES 32
 const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES]);

@@ -54,9 +54,10 @@ int mkfs_check_members(const struct member_paths *paths, bool force, struct disk
 	}
 	for (unsigned i = 0; !r && i < opened; i++) {
 		char size[CLI_SIZE_TEXT_BYTES], least[CLI_SIZE_TEXT_BYTES];
-		if (ret_disks[i]->size_bytes < MEMBER_MIN_BYTES)
-			r = fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s: has %s; a member needs at least %s", ret_disks[i]->name,
-				cli_size(ret_disks[i]->size_bytes, size), cli_size(MEMBER_MIN_BYTES, least));
+		if (ret_disks[i]->size_bytes >= MEMBER_MIN_BYTES)
+			continue;
+		cli_sizes(ret_disks[i]->size_bytes, MEMBER_MIN_BYTES, size, least);
+		r = fail_set(fail, EINVAL, FAIL_TOO_SMALL, "%s: has %s; a member needs at least %s", ret_disks[i]->name, size, least);
 	}
 	for (unsigned i = 0; !r && !force && i < opened; i++) {
 		r = check_own_label(ret_disks[i], fail);
