@@ -29,8 +29,7 @@ static bool match_mount(void *ctx, const struct mount_entry *entry)
 	autofree struct control_status *status = mount_type_is_ours(entry->type) ? malloc(sizeof *status) : NULL;
 	autoclose int fd = status ? open(entry->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-	if (fd >= 0 && !ioctl(fd, CONTROL_STATUS, status) && status->version == CONTROL_VERSION
-			&& uuid_equal(&status->array, m->array))
+	if (fd >= 0 && !ioctl(fd, CONTROL_STATUS, status) && control_status_valid(status) && uuid_equal(&status->array, m->array))
 		snprintf(m->mountpoint, sizeof m->mountpoint, "%s", entry->mountpoint);
 	return !*m->mountpoint;
 }
