@@ -118,7 +118,7 @@ static bool backing_path(dev_t dev, bool *ret_partition, char ret_path[PATH_MAX]
 
 /* *ret_fd: the file of the loop device, locked, or -1: it is none, or its file is out of reach from here.  Of devices over parts of a file
  * there may be several.  -EWOULDBLOCK: somebody else uses the file. */
-static int lock_backing(int device, int *ret_fd)
+static int lock_backing(int device, bool exclusive, int *ret_fd)
 {
 	char path[PATH_MAX];
 	struct loop_info64 loop;
@@ -133,11 +133,21 @@ static int lock_backing(int device, int *ret_fd)
 		return 0;
 	bool same = fstat(fd, &st) == 0 && st.st_dev == loop.lo_device && st.st_ino == loop.lo_inode;
 	bool whole = !partition && !loop.lo_offset && !loop.lo_sizelimit;
-	int r = same && flock(fd, (whole ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK ? -EWOULDBLOCK : 0;
+	int r = same && flock(fd, (whole && exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK ? -EWOULDBLOCK : 0;
 	if (same && r == 0)
 		*ret_fd = fd;
 	else
 		close(fd);
+	return r;
+}
+
+int disk_lock(struct disk *disk, bool exclusive)
+{
+	if (flock(disk->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
+		return -errno;
+	int r = disk->is_block ? lock_backing(disk->fd, exclusive, &disk->backing_fd) : 0;
+	if (r < 0)
+		flock(disk->fd, LOCK_UN);
 	return r;
 }
 
@@ -151,7 +161,7 @@ static int open_locked(const char *path, bool is_block, int *ret_fd, int *ret_ba
 		int fd = open_direct(path, flags);
 		if (fd < 0 && fd != -EBUSY)
 			return fail_open(path, DISK_READ_WRITE, -fd, fail);
-		int r = fd < 0 ? -EBUSY : flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : is_block ? lock_backing(fd, ret_backing_fd) : 0;
+		int r = fd < 0 ? -EBUSY : flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : is_block ? lock_backing(fd, true, ret_backing_fd) : 0;
 		if (r == 0) {
 			*ret_fd = fd;
 			return 0;

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -95,6 +94,15 @@ static int fail_busy(const char *path, struct fail *fail)
 	return fail_set(fail, EBUSY, FAIL_BUSY, "%s: in use by %s (process %d); unmount the array, or wait until it is done", path, name, holder);
 }
 
+static int lock(struct disk *disk, bool exclusive, struct fail *fail)
+{
+	int r = disk_lock(disk, exclusive);
+
+	if (r < 0 && r != -EWOULDBLOCK)
+		return fail_set(fail, -r, FAIL_SYSTEM, "%s: cannot lock: %s", disk->name, strerror(-r));
+	return r < 0 ? fail_busy(disk->name, fail) : 0;
+}
+
 static void warn(void *ctx, const char *text)
 {
 	(void)ctx;
@@ -119,9 +127,7 @@ int probe_unused(const struct member_paths *members, bool exclusive, struct prob
 		return r;
 	r = refuse_mounted(probe, fail);
 	for (unsigned i = 0; !r && i < probe->count; i++)
-		if (flock(probe->members[i].disk->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
-			r = errno == EWOULDBLOCK ? fail_busy(probe->members[i].disk->name, fail)
-				: fail_set(fail, errno, FAIL_SYSTEM, "%s: cannot lock: %s", probe->members[i].disk->name, strerror(errno));
+		r = lock(probe->members[i].disk, exclusive, fail);
 	if (r < 0)
 		probe_free(probe);
 	else

@@ -208,6 +208,25 @@ def in_use(scene):
     check_equal(read(target), bytes(SIZE), "nothing was written")
 
 
+def in_use_by_file(scene):
+    """Of a loop device the file is locked as well."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    loops = [scene.loop(m) for m in members[:2]]
+    target = scene.image()
+    with open(members[1], "rb") as f:
+        fcntl.flock(f, fcntl.LOCK_SH)
+        rebuild(target, loops, code=BUSY, says=loops[1])
+        fcntl.flock(f, fcntl.LOCK_EX)
+        run("fsck.raid5cryptfs", "-n", "--key-file", scene.key(), *loops, code=8, says=loops[1])
+    check_equal(read(target), bytes(SIZE), "nothing was written")
+    rebuild(target, loops)
+    scene.mount([*loops, target])
+    healthy(scene, scene.path("mnt"))
+    scene.umount()
+
+
 def out_of_date(scene):
     """One that was away must be caught up first; then it can be done."""
     members = scene.images(4)
@@ -275,4 +294,5 @@ def stopped(scene):
     scene.umount()
 
 
-main(lost_and_made_again, after_degraded_use, log_is_kept, wrong_input, in_use, out_of_date, foreign_signature, stopped)
+if __name__ == "__main__":
+    main(lost_and_made_again, after_degraded_use, log_is_kept, wrong_input, in_use, in_use_by_file, out_of_date, foreign_signature, stopped)
