@@ -84,7 +84,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->keep_cache = 1;
-	fuse_seek_opened(server, ino, fi);
+	fuse_seek_opened(server, ino, fi, !(fi->flags & O_TRUNC));      /* which the kernel takes for a change of its blocks */
 	if (fuse_reply_open(req, fi) < 0) {
 		fuse_seek_released(server, ino, fi);
 		fs_unref(fs, ino, 1);

@@ -48,7 +48,7 @@ static bool emit_plus(struct listing *l, const struct fs_dirent *d)
 
 	if (need > room)
 		return false;
-	attr_to_entry(&d->attr, &entry);
+	attr_to_entry(server_of(l->req), &d->attr, &entry);
 	if (is_dot(d->name) || d->no_attr || fs_ref(l->fs, d->ino) < 0)
 		entry.ino = 0;                   /* no entry for the cache, only a name */
 	else

@@ -48,10 +48,10 @@ static inline struct fs *fs_of(fuse_req_t req) { return server_of(req)->fs; }
 static inline void reply_result(fuse_req_t req, int result) { fuse_reply_err(req, -result); }
 
 struct timespec timespec_of(file_ns ns);
-void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat);
+void attr_to_stat(struct fuse_server *server, const struct fs_attr *attr, struct stat *ret_stat);
 /* How long the kernel may keep these attributes. */
 double attr_seconds(const struct fs_attr *attr);
-void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
+void attr_to_entry(struct fuse_server *server, const struct fs_attr *attr, struct fuse_entry_param *ret_entry);
 
 /* Is the caller in this group, or privileged? What cannot be found out is no. */
 bool caller_in_group(fuse_req_t req, uint32_t gid);
@@ -77,9 +77,11 @@ int fuse_seek_start(struct fuse_server *server);
 void fuse_seek_stop(struct fuse_server *server);
 /* After the loop. */
 void fuse_seek_free(struct fuse_server *server);
-/* Each open and release of a file passes here. */
-void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+/* Each open and release of a file passes here, the former before the answer; `known`: the kernel has attributes of it from before. */
+void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi, bool known);
 void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi);
+/* Its blocks as they are to be shown: one that has none may have some soon, while it can be written. */
+uint64_t fuse_seek_blocks(struct fuse_server *server, const struct fs_attr *attr);
 /* Answers SEEK_DATA or SEEK_HOLE, now or later. */
 void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence);
 

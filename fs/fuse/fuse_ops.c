@@ -25,7 +25,7 @@ struct timespec timespec_of(file_ns ns)
 
 static file_ns ns_of(const struct timespec *t) { return (file_ns)t->tv_sec * 1000000000 + t->tv_nsec; }
 
-void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat)
+void attr_to_stat(struct fuse_server *server, const struct fs_attr *attr, struct stat *ret_stat)
 {
 	*ret_stat = (struct stat){
 		.st_ino = attr->ino,
@@ -36,7 +36,7 @@ void attr_to_stat(const struct fs_attr *attr, struct stat *ret_stat)
 		.st_rdev = attr->rdev,
 		.st_size = (off_t)attr->size_bytes,
 		.st_blksize = 4096,
-		.st_blocks = (blkcnt_t)attr->blocks,
+		.st_blocks = (blkcnt_t)fuse_seek_blocks(server, attr),
 		.st_atim = timespec_of(attr->atime_ns),
 		.st_mtim = timespec_of(attr->mtime_ns),
 		.st_ctim = timespec_of(attr->ctime_ns),
@@ -51,7 +51,7 @@ double attr_seconds(const struct fs_attr *attr)
 	return can_be_dropped ? 0 : CACHE_SECONDS;
 }
 
-void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entry)
+void attr_to_entry(struct fuse_server *server, const struct fs_attr *attr, struct fuse_entry_param *ret_entry)
 {
 	*ret_entry = (struct fuse_entry_param){
 		.ino = attr->ino,
@@ -59,7 +59,7 @@ void attr_to_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_entr
 		.attr_timeout = attr_seconds(attr),
 		.entry_timeout = CACHE_SECONDS,
 	};
-	attr_to_stat(attr, &ret_entry->attr);
+	attr_to_stat(server, attr, &ret_entry->attr);
 }
 
 static struct fs_cred cred_of(fuse_req_t req)
@@ -96,7 +96,8 @@ int kill_foreign_sgid(fuse_req_t req, fuse_ino_t ino)
 /* Answers a request that hands out an entry, whose operation gave `result` and `attr`. */
 static void reply_entry(fuse_req_t req, int result, const struct fs_attr *attr)
 {
-	struct fs *fs = fs_of(req);
+	struct fuse_server *server = server_of(req);
+	struct fs *fs = server->fs;
 	struct fuse_entry_param entry;
 
 	if (!result)
@@ -105,7 +106,7 @@ static void reply_entry(fuse_req_t req, int result, const struct fs_attr *attr)
 		reply_result(req, result);
 		return;
 	}
-	attr_to_entry(attr, &entry);
+	attr_to_entry(server, attr, &entry);
 	if (fuse_reply_entry(req, &entry) < 0)
 		fs_unref(fs, attr->ino, 1);
 }
@@ -142,7 +143,7 @@ static void reply_attr(fuse_req_t req, int result, const struct fs_attr *attr)
 		reply_result(req, result);
 		return;
 	}
-	attr_to_stat(attr, &st);
+	attr_to_stat(server_of(req), attr, &st);
 	fuse_reply_attr(req, &st, attr_seconds(attr));
 }
 
@@ -301,9 +302,9 @@ static void create_reply(fuse_req_t req, struct fuse_file_info *fi, int result, 
 		reply_result(req, result);
 		return;
 	}
-	attr_to_entry(attr, &entry);
 	fi->keep_cache = 1;
-	fuse_seek_opened(server, attr->ino, fi);
+	fuse_seek_opened(server, attr->ino, fi, false);
+	attr_to_entry(server, attr, &entry);
 	if (fuse_reply_create(req, &entry, fi) < 0) {
 		fuse_seek_released(server, attr->ino, fi);
 		fs_unref(fs, attr->ino, 2);

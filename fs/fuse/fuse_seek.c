@@ -1,4 +1,4 @@
-/* SEEK_DATA and SEEK_HOLE, where the kernel holds data that we have not got.
+/* SEEK_DATA, SEEK_HOLE and st_blocks, where the kernel holds data that we have not got.
  *
  * With the writeback cache a written page reaches us some time later, and the kernel (6.18) asks us for data and holes
  * without writing its pages back first: what was just written would look like a hole, and cp --sparse would lose it.
@@ -10,7 +10,10 @@
  * of its own does these seeks, and the loop's threads only queue them. The kernel's limit for requests bounds the queue.
  *
  * That thread is ended while the loop still runs (fuse_server_stop), for what it waits for comes to the loop; where the kernel ended the
- * connection, it waits for nothing. */
+ * connection, it waits for nothing.
+ *
+ * Nor does the kernel count blocks for such pages, and tar -S does not even seek in a file that has none, but saves it as a hole.  So a
+ * file shows one block while it can be written and we have none of it, and the kernel is told to ask again when that begins or ends. */
 #include "fs/fuse/fuse_internal.h"
 
 #include "base/cleanup.h"
@@ -21,6 +24,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define WRITER_COUNTERS 4096u
 
@@ -54,16 +58,34 @@ static bool can_write(const struct fuse_file_info *fi)
 	return (fi->flags & O_ACCMODE) != O_RDONLY;
 }
 
-void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi)
+static void show_blocks_anew(struct fuse_server *server, fuse_ino_t ino)
 {
-	if (can_write(fi))
-		atomic_fetch_add(writers_of(server->seeker, ino), 1);
+	struct fs_attr attr;
+
+	if (!fs_getattr(server->fs, ino, &attr) && !attr.blocks)
+		fuse_lowlevel_notify_inval_inode(server->session, ino, -1, 0);
+}
+
+void fuse_seek_opened(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi, bool known)
+{
+	if (!can_write(fi))
+		return;
+	atomic_fetch_add(writers_of(server->seeker, ino), 1);
+	if (known)
+		show_blocks_anew(server, ino);
 }
 
 void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct fuse_file_info *fi)
 {
-	if (can_write(fi))
-		atomic_fetch_sub(writers_of(server->seeker, ino), 1);
+	if (!can_write(fi))
+		return;
+	atomic_fetch_sub(writers_of(server->seeker, ino), 1);
+	show_blocks_anew(server, ino);
+}
+
+uint64_t fuse_seek_blocks(struct fuse_server *server, const struct fs_attr *attr)
+{
+	return attr->blocks || !S_ISREG(attr->mode) || !atomic_load(writers_of(server->seeker, attr->ino)) ? attr->blocks : 1;
 }
 
 static void answer(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence)

@@ -38,7 +38,7 @@ void fuse_statx_reply(fuse_req_t req, const struct fs_attr *attr)
 {
 	struct stat st;
 
-	attr_to_stat(attr, &st);
+	attr_to_stat(server_of(req), attr, &st);
 	struct statx_out out = {
 		.valid_seconds = (uint64_t)attr_seconds(attr),
 		.mask = STATX_BASIC_STATS | STATX_BTIME,

@@ -210,6 +210,48 @@ def durable_calls(scene, m):
         check_equal(f.read(5), b"hello", "a mapped write")
 
 
+WRITER = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o644)
+os.ftruncate(fd, int(sys.argv[2]))
+for at, count in zip(map(int, sys.argv[3::2]), map(int, sys.argv[4::2])):
+    os.pwrite(fd, b"x" * count, at)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def tar_of_open_files(scene):
+    """tar -S of files that another process has open, and of which the kernel has written nothing back: a close by any would do that."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    scene.mount(members)
+    m = scene.path("mnt") + "/"
+    for number, writes in enumerate([(0, 0, 100), (0, 0, 4096), (0, 0, 5 << 20), (0, 0, 10, 1 << 20, 5000), (8 << 20, (8 << 20) - 10, 10),
+                                     (8 << 20, 4 << 20, 1), (2000, 1000, 3), (100000, 10000, 2)]):
+        for before in [False, True]:
+            for way in ["seek", "raw"]:
+                name = f"{number}{before}{way}"
+                if before:               # the kernel has seen it with no blocks
+                    open(m + name, "w").close()
+                    os.truncate(m + name, writes[0])
+                    wait_for(lambda: os.stat(m + name).st_blocks == 0, "nothing is in it")
+                writer = subprocess.Popen([sys.executable, "-c", WRITER, m + name, *map(str, writes)], stdin=subprocess.PIPE,
+                                          stdout=subprocess.PIPE)
+                writer.stdout.readline()
+                run("tar", "-C", m, f"--hole-detection={way}", "-cSf", scene.path("tar"), name)
+                run("tar", "-C", scene.dir, "-xf", scene.path("tar"))
+                check(read(m + name) == read(scene.path(name)), f"what tar -S has of {name}")
+                os.unlink(scene.path(name))
+                writer.communicate()
+    open(m + "empty", "w").close()
+    wait_for(lambda: os.stat(m + "empty").st_blocks == 0, "nothing is in it")
+    with open(m + "empty", "a") as f:
+        check(os.stat(m + "empty").st_blocks > 0, "something may be")
+    wait_for(lambda: os.stat(m + "empty").st_blocks == 0, "nothing is in it")
+    scene.umount()
+
+
 def no_atime(scene):
     """noatime and nodiratime."""
     members = scene.images(3)
@@ -311,4 +353,4 @@ def differences(scene, m):
 
 
 if __name__ == "__main__":
-    main(names, open_unlinked, holes, attributes, suid, durable_calls, no_atime, birth, differences)
+    main(names, open_unlinked, holes, attributes, suid, durable_calls, tar_of_open_files, no_atime, birth, differences)
