@@ -126,7 +126,7 @@ const char *rebuild_request_place(const struct rebuild_request *request)
 {
 	static char text[PATH_MAX + 2];
 
-	snprintf(text, sizeof text, request->fs ? "" : " %s", request->array);
+	snprintf(text, sizeof text, "%s%s", request->fs ? "" : " ", request->fs ? "" : request->array);
 	return text;
 }
 

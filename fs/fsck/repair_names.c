@@ -90,12 +90,9 @@ static int put_entry_again(struct fs *fs, const struct name *name, uint32_t mode
 
 static int set_type(struct fs *fs, const struct name *name, uint32_t mode)
 {
-	struct { struct dirent_item item; char text[NAME_BYTES_MAX]; } value;
 	struct key key = key_make(name->dir, ITEM_DIRENT, name->offset);
-	value.item = (struct dirent_item){ .object = le64_put(name->child), .type = IFTODT(mode), .name_bytes = (uint8_t)name->bytes };
-	memcpy(value.text, name->text, name->bytes);
 	int r = tree_prepare(fs, &fs->file, &key);
-	return r == 0 ? tree_put(fs, &fs->file, &key, &value, (unsigned)sizeof value.item + name->bytes) : r;
+	return r == 0 ? dirent_put(fs, &key, name->child, IFTODT(mode), name->text, name->bytes) : r;
 }
 
 static int any_link(struct fs *fs, uint64_t ino, struct key *ret_key)

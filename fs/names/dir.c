@@ -186,20 +186,34 @@ int entry_prepare(struct fs *fs, const struct entry *entry)
 	return r < 0 ? r : tree_prepare(fs, fs_file_tree(fs), &entry->link);
 }
 
+int dirent_put(struct fs *fs, const struct key *key, uint64_t child, uint8_t type, const char *name, unsigned name_bytes)
+{
+	const struct dirent_item item = { .object = le64_put(child), .type = type, .name_bytes = (uint8_t)name_bytes };
+	uint8_t value[sizeof item + NAME_BYTES_MAX];
+
+	assert(name_bytes <= NAME_BYTES_MAX);
+	memcpy(value, &item, sizeof item);
+	memcpy(value + sizeof item, name, name_bytes);
+	return tree_put(fs, fs_file_tree(fs), key, value, (unsigned)sizeof item + name_bytes);
+}
+
+static int link_put(struct fs *fs, const struct entry *entry, unsigned name_bytes)
+{
+	const struct link_item item = { .parent = le64_put(entry->dir), .dirent_offset = le64_put(entry->dirent.offset),
+		.name_bytes = (uint8_t)name_bytes };
+	uint8_t value[sizeof item + NAME_BYTES_MAX];
+
+	memcpy(value, &item, sizeof item);
+	memcpy(value + sizeof item, entry->name, name_bytes);
+	return tree_put(fs, fs_file_tree(fs), &entry->link, value, (unsigned)sizeof item + name_bytes);
+}
+
 int entry_put(struct fs *fs, const struct entry *entry)
 {
-	struct { struct dirent_item item; char name[NAME_BYTES_MAX]; } dirent;
-	struct { struct link_item item; char name[NAME_BYTES_MAX]; } link;
-	unsigned n = (unsigned)strlen(entry->name);
+	unsigned name_bytes = (unsigned)strlen(entry->name);
+	int r = dirent_put(fs, &entry->dirent, entry->child, entry->type, entry->name, name_bytes);
 
-	assert(n <= NAME_BYTES_MAX);
-	dirent.item = (struct dirent_item){ .object = le64_put(entry->child), .type = entry->type, .name_bytes = (uint8_t)n };
-	memcpy(dirent.name, entry->name, n);
-	link.item = (struct link_item){ .parent = le64_put(entry->dir), .dirent_offset = le64_put(entry->dirent.offset),
-		.name_bytes = (uint8_t)n };
-	memcpy(link.name, entry->name, n);
-	int r = tree_put(fs, fs_file_tree(fs), &entry->dirent, &dirent, (unsigned)sizeof dirent.item + n);
-	return r < 0 ? r : tree_put(fs, fs_file_tree(fs), &entry->link, &link, (unsigned)sizeof link.item + n);
+	return r < 0 ? r : link_put(fs, entry, name_bytes);
 }
 
 int entry_delete(struct fs *fs, const struct entry *entry, bool dirent_too)

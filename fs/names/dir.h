@@ -35,6 +35,8 @@ int entry_find(struct fs *fs, uint64_t dir, const char *name, struct entry *ret_
  * one hash. `mode` is the child's. */
 int entry_place(struct fs *fs, uint64_t dir, const char *name, uint64_t child, uint32_t mode, bool *ret_exists, struct entry *ret_entry);
 
+/* Puts a dirent item alone, whose key is prepared. */
+int dirent_put(struct fs *fs, const struct key *key, uint64_t child, uint8_t type, const char *name, unsigned name_bytes);
 /* Makes both items of the entry changeable. */
 int entry_prepare(struct fs *fs, const struct entry *entry);
 /* Puts both items; prepared. Cannot miss.  (New keys are put before any key is deleted: a deletion may take the leaf away in

@@ -22,15 +22,10 @@ struct pass {
 
 static int put_entry(struct fs *fs, uint64_t dir, uint64_t offset, uint64_t child, uint8_t type, const char *name, unsigned bytes)
 {
-	struct { struct dirent_item item; char name[NAME_BYTES_MAX]; } value;
 	struct key key = key_make(dir, ITEM_DIRENT, offset);
 	int r = tree_prepare(fs, fs_file_tree(fs), &key);
 
-	if (r < 0)
-		return r;
-	value.item = (struct dirent_item){ .object = le64_put(child), .type = type, .name_bytes = (uint8_t)bytes };
-	memcpy(value.name, name, bytes);
-	return tree_put(fs, fs_file_tree(fs), &key, &value, (unsigned)sizeof value.item + bytes);
+	return r < 0 ? r : dirent_put(fs, &key, child, type, name, bytes);
 }
 
 /* Makes the entry that the link tells of, if it cannot be read. */

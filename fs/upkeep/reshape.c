@@ -272,7 +272,7 @@ static int change_voters(struct fs *fs, const struct view *v)
 	uint32_t ready = v->columns & ~v->voters & v->settled, idle = v->voters & ~v->columns;
 	if (left_over(v))
 		return remove_member(fs, v, first_of(left_over(v)));
-	if (!ready && !(idle && __builtin_popcount(v->voters) > MEMBERS_MIN))
+	if (!ready && !(idle && (unsigned)__builtin_popcount(v->voters) > MEMBERS_MIN))
 		return 0;
 	if (idle & v->out & ~v->out_for_good)
 		return say_it_is_out(fs);
