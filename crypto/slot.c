@@ -1,6 +1,8 @@
 /* Key slots: making, trying, telling what is wrong.  See slot.h for the construction. */
 #include "crypto/slot.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -35,8 +37,6 @@ const char *secret_kind_name(enum secret_kind kind)
 	return NULL;
 }
 
-static bool all_zero(const void *bytes, size_t length_bytes) { return sodium_is_zero(bytes, length_bytes); }
-
 static uint64_t slot_checksum(const struct disk_slot *slot)
 {
 	return XXH3_64bits(slot, offsetof(struct disk_slot, checksum));
@@ -53,7 +53,7 @@ static bool slot_valid(const struct disk_slot *slot)
 
 	if (slot->state != 1 || le64_get(slot->checksum) != slot_checksum(slot))
 		return false;
-	if (!all_zero(slot->zero, sizeof slot->zero) || !all_zero(slot->zero_more, sizeof slot->zero_more))
+	if (!bytes_are_zero(slot->zero, sizeof slot->zero) || !bytes_are_zero(slot->zero_more, sizeof slot->zero_more))
 		return false;
 	if (slot->description[SLOT_DESCRIPTION_BYTES - 1])
 		return false;
@@ -72,7 +72,7 @@ static enum slot_state slot_read(const uint8_t *slots, int slot, struct disk_slo
 {
 	assert(slot >= 0 && slot < SLOT_COUNT);
 	memcpy(ret_slot, slots + (size_t)slot * SLOT_BYTES, sizeof *ret_slot);
-	if (all_zero(ret_slot, sizeof *ret_slot))
+	if (bytes_are_zero(ret_slot, sizeof *ret_slot))
 		return SLOT_EMPTY;
 	return slot_valid(ret_slot) ? SLOT_USED : SLOT_DAMAGED;
 }

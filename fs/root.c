@@ -20,7 +20,7 @@ void root_seal_record(const struct keys *keys, const struct env *env, struct roo
 int root_body_decode(const uint8_t bytes[ROOT_BODY_BYTES], struct root_body *ret_body)
 {
 	const struct root_body *body = (const struct root_body *)bytes;
-	if (!bytes_zero(body->zero, sizeof body->zero) || !bytes_zero(bytes + sizeof *body, ROOT_BODY_BYTES - sizeof *body)
+	if (!bytes_are_zero(body->zero, sizeof body->zero) || !bytes_are_zero(bytes + sizeof *body, ROOT_BODY_BYTES - sizeof *body)
 		|| body->file_level > NODE_LEVEL_MAX || body->system_level > NODE_LEVEL_MAX)
 		return -EBADMSG;
 	*ret_body = *body;

@@ -137,14 +137,6 @@ static bool config_is(const uint8_t *slot, const struct geometry *g, const uint8
 	return !memcmp(found, hash, CONFIG_HASH_BYTES);
 }
 
-static bool all_zero(const uint8_t *bytes, size_t length_bytes)
-{
-	for (size_t i = 0; i < length_bytes; i++)
-		if (bytes[i])
-			return false;
-	return true;
-}
-
 /* The slot of the version before, or of none: nobody needs it any more. */
 static void check_other_config(struct checking *c, unsigned slot, uint8_t *buf)
 {
@@ -152,7 +144,7 @@ static void check_other_config(struct checking *c, unsigned slot, uint8_t *buf)
 	struct config *other;
 	int r = disk_read(c->disk, g->config_offset_bytes + (uint64_t)slot * g->config_slot_bytes, buf, g->config_slot_bytes);
 
-	if (!r && all_zero(buf, g->config_slot_bytes))
+	if (!r && bytes_are_zero(buf, g->config_slot_bytes))
 		return;
 	if (!r)
 		r = config_decode(buf, g->config_slot_bytes, &other);
@@ -200,7 +192,7 @@ static void check_promises(struct checking *c)
 
 	for (unsigned i = 0; i < PROMISE_SLOTS; i++) {
 		int r = disk_read(c->disk, g->promise_offset_bytes + (uint64_t)i * PROMISE_BYTES, bytes, PROMISE_BYTES);
-		if (!r && (all_zero(bytes, PROMISE_BYTES) || c->array->auth.promise_ok(c->array->auth.ctx, bytes)))
+		if (!r && (bytes_are_zero(bytes, PROMISE_BYTES) || c->array->auth.promise_ok(c->array->auth.ctx, bytes)))
 			continue;
 		note(c, ARRAY_NOTE_INFO, "promise slot %u %s; the next read-write mount overwrites it.", i + 1,
 			r ? "cannot be read" : "holds nothing that verifies (a write that a power cut tore looks so)");
@@ -212,7 +204,7 @@ static int read_root(struct array *array, struct disk *disk, uint64_t slot, stru
 {
 	if (disk_read(disk, array->config->geometry.ring_offset_bytes + slot * ROOT_BYTES, record, ROOT_BYTES))
 		return -EIO;
-	if (all_zero(record, ROOT_BYTES))
+	if (bytes_are_zero(record, ROOT_BYTES))
 		return -ENOENT;
 	if (root_header_decode(record, ret_header) || !array->auth.root_ok(array->auth.ctx, record))
 		return -EBADMSG;

@@ -7,6 +7,7 @@
 #ifndef RAID_FORMAT_H
 #define RAID_FORMAT_H
 
+#include "base/bytes.h"
 #include "base/le.h"
 #include "raid/config.h"
 #include "raid/label.h"
@@ -194,12 +195,6 @@ static_assert(offsetof(struct disk_root_header, members) == 256, "root header: m
 static_assert(offsetof(struct disk_root_header, checksum) == ROOT_HEADER_BYTES - 8, "root header: checksum");
 
 /* ---- Helpers of the codecs ---- */
-
-static inline bool bytes_are_zero(const void *bytes, size_t length_bytes)
-{
-	const uint8_t *b = bytes;
-	return !length_bytes || (!b[0] && !memcmp(b, b + 1, length_bytes - 1));
-}
 
 static inline le64 disk_checksum(const void *bytes, size_t length_bytes) { return le64_put(XXH3_64bits(bytes, length_bytes)); }
 

@@ -1,13 +1,7 @@
 /* Extent items as bytes: see extent.h. */
 #include "fs/data/extent.h"
 
-static bool all_zero(const uint8_t *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (bytes[i])
-			return false;
-	return true;
-}
+#include "base/bytes.h"
 
 static bool crosses_unit(uint64_t block, unsigned blocks)
 {
@@ -65,7 +59,7 @@ bool extent_item_valid(const struct key *key, const void *value, unsigned bytes)
 		return rest_valid(key, item, bytes);
 	return item->kind == EXTENT_RESERVED && bytes == sizeof(*item) && le32_get(item->blocks) > 0 &&
 		!le16_get(item->key) && !item->record_blocks && !item->last_blocks && !le16_get(item->records) &&
-		!le64_get(item->address) && all_zero(item->nonce, sizeof(item->nonce)) && !le32_get(item->index);
+		!le64_get(item->address) && bytes_are_zero(item->nonce, sizeof(item->nonce)) && !le32_get(item->index);
 }
 
 /* ---- What is left ---- */

@@ -18,7 +18,6 @@ static int xor_of_row(struct fs *fs, const struct band *b, uint64_t row, struct 
 	return 0;
 }
 
-static bool all_zero(const uint8_t *bytes) { return bytes[0] == 0 && !memcmp(bytes, bytes + 1, UNIT_BYTES - 1); }
 
 static bool row_in_use(const struct fs *fs, const struct band *b, const uint8_t *in_use, uint64_t row)
 {
@@ -45,7 +44,7 @@ static void check_rows(struct check *c, const struct band *b, const uint8_t *in_
 		else if (r < 0) {
 			check_suspect(c, SUSPECT_UNREADABLE, b->id, row);
 			check_say(c, "Band %u, row %llu cannot be read as a whole.", b->id, (unsigned long long)row);
-		} else if (!all_zero(sum->data)) {
+		} else if (!bytes_are_zero(sum->data, UNIT_BYTES)) {
 			check_suspect(c, SUSPECT_PARITY, b->id, row);
 			check_say(c, "Parity of band %u, row %llu is wrong.", b->id, (unsigned long long)row);
 		}
@@ -69,7 +68,7 @@ void check_band_parity(struct check *c, const struct band *b, const uint8_t *in_
 bool check_row_parity(struct fs *fs, const struct band *b, uint64_t row)
 {
 	struct iobuf *unit = iobuf_new(UNIT_BYTES), *sum = iobuf_new(UNIT_BYTES);
-	bool right = unit && sum && xor_of_row(fs, b, row, unit, sum) == 0 && all_zero(sum->data);
+	bool right = unit && sum && xor_of_row(fs, b, row, unit, sum) == 0 && bytes_are_zero(sum->data, UNIT_BYTES);
 	iobuf_unref(unit);
 	iobuf_unref(sum);
 	return right;

@@ -44,13 +44,13 @@ bool log_header_valid(const struct log_header *header, size_t room_bytes)
 {
 	uint32_t bytes = le32_get(header->length_bytes);
 	return le32_get(header->magic) == LOG_MAGIC && bytes >= BLOCK_BYTES && bytes <= LOG_RECORD_BYTES_MAX && bytes % BLOCK_BYTES == 0
-		&& bytes <= room_bytes && le64_get(header->sequence) != 0 && bytes_zero(header->zero, sizeof header->zero);
+		&& bytes <= room_bytes && le64_get(header->sequence) != 0 && bytes_are_zero(header->zero, sizeof header->zero);
 }
 
 int log_read_begin(const uint8_t *body, size_t body_bytes, struct log_reader *ret_reader)
 {
 	const struct log_body *head = (const struct log_body *)body;
-	if (body_bytes < sizeof *head || !bytes_zero(head->zero, sizeof head->zero))
+	if (body_bytes < sizeof *head || !bytes_are_zero(head->zero, sizeof head->zero))
 		return -EUCLEAN;
 	*ret_reader = (struct log_reader){ .body = body, .body_bytes = body_bytes, .at_bytes = sizeof *head,
 		.left = le32_get(head->entries), .last = LOG_CUT, .next_object = le64_get(head->next_object) };
@@ -107,12 +107,12 @@ int log_read_next(struct log_reader *reader, struct log_item *ret_item)
 	size_t room = reader->body_bytes - reader->at_bytes;
 	const struct log_entry *entry = (const struct log_entry *)at;
 	if (reader->left == 0)
-		return bytes_zero(at, room) ? 0 : -EUCLEAN;
-	if (room < sizeof *entry || le32_get(entry->bytes) > room - sizeof *entry || !bytes_zero(entry->zero, sizeof entry->zero))
+		return bytes_are_zero(at, room) ? 0 : -EUCLEAN;
+	if (room < sizeof *entry || le32_get(entry->bytes) > room - sizeof *entry || !bytes_are_zero(entry->zero, sizeof entry->zero))
 		return -EUCLEAN;
 	struct log_item item = { .kind = entry->kind, .key = key_from_disk(&entry->key), .count = le64_get(entry->count), .bytes = at + sizeof *entry,
 		.length_bytes = le32_get(entry->bytes) };
-	if (!bytes_zero(entry->key.zero, sizeof entry->key.zero) || entry->kind < (uint8_t)reader->last || !entry_fits(&item))
+	if (!bytes_are_zero(entry->key.zero, sizeof entry->key.zero) || entry->kind < (uint8_t)reader->last || !entry_fits(&item))
 		return -EUCLEAN;
 	reader->last = item.kind;
 	reader->at_bytes += sizeof *entry + item.length_bytes;

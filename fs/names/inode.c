@@ -1,4 +1,5 @@
 /* Inode items: their codec, and the operations on an inode's attributes.  See inode.h. */
+#include "base/bytes.h"
 #include "fs/core.h"
 #include "fs/data/data.h"
 #include "fs/names/inode.h"
@@ -75,7 +76,6 @@ static bool inode_sane(const struct inode *i)
 
 int inode_decode(uint64_t ino, const void *value, unsigned bytes, struct inode *ret_inode)
 {
-	static const uint8_t zero[sizeof ((struct inode_item *)0)->zero];
 	const struct inode_item *d = value;
 
 	if (bytes != sizeof *d)
@@ -88,7 +88,7 @@ int inode_decode(uint64_t ino, const void *value, unsigned bytes, struct inode *
 		.parent = le64_get(d->parent), .entries = le64_get(d->entries), .subdirectories = le64_get(d->subdirectories),
 	};
 	if (!time_get(&d->atime, &i.atime_ns) || !time_get(&d->mtime, &i.mtime_ns) || !time_get(&d->ctime, &i.ctime_ns)
-		|| !time_get(&d->btime, &i.btime_ns) || memcmp(d->zero, zero, sizeof zero) || !inode_sane(&i))
+		|| !time_get(&d->btime, &i.btime_ns) || !bytes_are_zero(d->zero, sizeof d->zero) || !inode_sane(&i))
 		return -EUCLEAN;
 	*ret_inode = i;
 	return 0;

@@ -171,7 +171,7 @@ int pending_take(struct fs *fs, const uint8_t image[UNIT_BYTES], uint64_t genera
 	uint32_t count = le32_get(h->count);
 	int r = 0;
 	if (le32_get(h->magic) != PENDING_MAGIC || le64_get(h->generation) != generation || count > PENDING_ENTRIES_MAX
-		|| !bytes_zero(h->zero, sizeof h->zero))
+		|| !bytes_are_zero(h->zero, sizeof h->zero))
 		return -EUCLEAN;
 	for (uint32_t i = 0; i < count && r == 0; i++)
 		r = read_entry(fs, &entries[i], owner_room);

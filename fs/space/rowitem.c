@@ -11,7 +11,7 @@ union rows_buffer {
 bool rows_item_valid(const struct key *key, const void *value, unsigned bytes)
 {
 	const struct rows_item *item = value;
-	if (key->type != ITEM_ROWS || key->version != 0 || bytes < sizeof *item || !bytes_zero(item->zero, sizeof item->zero))
+	if (key->type != ITEM_ROWS || key->version != 0 || bytes < sizeof *item || !bytes_are_zero(item->zero, sizeof item->zero))
 		return false;
 	unsigned rows = le16_get(item->rows), owners = le16_get(item->owners), end = 0;
 	if (owners > ROW_OWNERS_MAX || bytes != sizeof *item + owners * sizeof *item->owner || rows == 0 || rows > PARITY_RUN_ROWS)
@@ -21,7 +21,7 @@ bool rows_item_valid(const struct key *key, const void *value, unsigned bytes)
 	for (unsigned i = 0; i < owners; i++) {
 		const struct row_owner *o = &item->owner[i];
 		unsigned start = le16_get(o->start_block), blocks = le16_get(o->blocks);
-		if (blocks == 0 || start < end || o->tree > TREE_SYSTEM || o->zero || !bytes_zero(o->zero2, sizeof o->zero2))
+		if (blocks == 0 || start < end || o->tree > TREE_SYSTEM || o->zero || !bytes_are_zero(o->zero2, sizeof o->zero2))
 			return false;
 		end = start + blocks;
 	}

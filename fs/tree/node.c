@@ -172,15 +172,6 @@ unsigned image_split_point(const uint8_t *image)
 	return i > 0 ? i : 1;
 }
 
-bool bytes_zero(const void *p, size_t bytes)
-{
-	const uint8_t *b = p;
-	for (size_t i = 0; i < bytes; i++)
-		if (b[i])
-			return false;
-	return true;
-}
-
 static bool extent_bytes_right(const struct extent_item *x, unsigned bytes)
 {
 	if (bytes < sizeof *x)
@@ -226,8 +217,8 @@ static int value_check(const struct key *key, const void *value, unsigned bytes)
 	case ITEM_BITMAP: right = bytes > 0 && bytes <= BITMAP_CHUNK_ROWS * (MEMBERS_MAX - 1) * UNIT_BLOCKS / 8; break;
 	case ITEM_ROWS: {
 		const struct rows_item *r = value;
-		right = bytes >= sizeof *r && bytes_zero(r->zero, sizeof r->zero) && le16_get(r->owners) <= ROW_OWNERS_MAX && le16_get(r->rows) > 0
-			&& bytes == sizeof *r + le16_get(r->owners) * sizeof(struct row_owner);
+		right = bytes >= sizeof *r && bytes_are_zero(r->zero, sizeof r->zero) && le16_get(r->owners) <= ROW_OWNERS_MAX
+			&& le16_get(r->rows) > 0 && bytes == sizeof *r + le16_get(r->owners) * sizeof(struct row_owner);
 		break;
 	}
 	case ITEM_SCRUB: {
@@ -259,7 +250,7 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		return -EBADMSG;
 	if (heads_end > NODE_BYTES || start < heads_end || start > NODE_BYTES || NODE_BYTES - start != le16_get(h->values_bytes))
 		return -EBADMSG;
-	if (!bytes_zero(h->zero, sizeof h->zero) || (level > 0 && n == 0) || !bytes_zero(image + heads_end, start - heads_end))
+	if (!bytes_are_zero(h->zero, sizeof h->zero) || (level > 0 && n == 0) || !bytes_are_zero(image + heads_end, start - heads_end))
 		return -EBADMSG;
 	unsigned sum = 0;
 	struct key before = { 0 };
@@ -267,7 +258,7 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		unsigned bytes, offset = le16_get(items(image)[i].value_offset);
 		struct key k = image_key(image, i);
 		const void *value = image_value(image, i, &bytes);
-		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !bytes_zero(items(image)[i].key.zero, 3)
+		if (offset < start || offset + bytes > NODE_BYTES || bytes > ITEM_VALUE_MAX || !bytes_are_zero(items(image)[i].key.zero, 3)
 			|| !claim(used, offset, bytes))
 			return -EBADMSG;
 		if (i > 0 && key_compare(&before, &k) >= 0)
@@ -276,7 +267,7 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		sum += bytes;
 		if (level > 0) {
 			const struct branch_value *b = value;
-			if (bytes != sizeof *b || !bytes_zero(b->memory, sizeof b->memory) || !bytes_zero(b->pointer.zero, sizeof b->pointer.zero)
+			if (bytes != sizeof *b || !bytes_are_zero(b->memory, sizeof b->memory) || !bytes_are_zero(b->pointer.zero, sizeof b->pointer.zero)
 				|| le32_get(b->pointer.length_bytes) != NODE_BYTES)
 				return -EBADMSG;
 			continue;

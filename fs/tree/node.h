@@ -5,6 +5,7 @@
 #ifndef FS_NODE_H
 #define FS_NODE_H
 
+#include "base/bytes.h"
 #include "fs/format.h"
 
 #include <stddef.h>
@@ -36,9 +37,6 @@ void image_compact(uint8_t *image);
 void image_move_tail(uint8_t *left, unsigned from, uint8_t *right);
 /* Where to split so that both halves hold about as many bytes. */
 unsigned image_split_point(const uint8_t *image);
-
-/* For fields and padding that must be zero. */
-bool bytes_zero(const void *p, size_t bytes);
 
 /* What a node read from a disk must satisfy by itself: magic, tree, level, offsets inside, no overlap, keys in strict order, item
  * types known (-EPROTONOSUPPORT for a reserved one), value sizes right for their type, zero where zero is due.  Its generation

@@ -188,7 +188,7 @@ int store_read(struct fs *fs, const struct sealed *s, void *ret_plain)
 
 static int read_pointer(struct fs *fs, const struct disk_pointer *p, const struct record_ad *ad, void *ret_image)
 {
-	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0 || !bytes_zero(p->zero, sizeof p->zero))
+	if (le32_get(p->length_bytes) != UNIT_BYTES || le16_get(p->key) != 0 || !bytes_are_zero(p->zero, sizeof p->zero))
 		return -EUCLEAN;
 	struct sealed s = { le64_get(p->address), UNIT_BLOCKS, p->nonce, p->tag, le32_get(p->index), ad };
 	return store_read(fs, &s, ret_image);

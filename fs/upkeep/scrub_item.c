@@ -38,7 +38,7 @@ static bool results_valid(const struct scrub_record *record)
 		return false;
 	if (record->state == SCRUB_FINISHED && memcmp(&record->now, &record->last, sizeof record->now))
 		return false;
-	return record->last.ended_ns != 0 || bytes_zero(&record->last, sizeof record->last);
+	return record->last.ended_ns != 0 || bytes_are_zero(&record->last, sizeof record->last);
 }
 
 /* Has it the lists that it says it has, each member of which has units? */
@@ -62,7 +62,7 @@ int scrub_item_decode(const struct key *key, const void *value, unsigned bytes, 
 	struct scrub_record record = { .state = item->state, .position = le64_get(item->position), .speed_bytes = le64_get(item->speed_bytes),
 		.now = result_get(&item->now, item->members, item->now_members),
 		.last = result_get(&item->last, item->members + item->now_members, item->last_members) };
-	if (!bytes_zero(item->zero, sizeof item->zero) || record.state < SCRUB_RUNNING || record.state > SCRUB_FINISHED)
+	if (!bytes_are_zero(item->zero, sizeof item->zero) || record.state < SCRUB_RUNNING || record.state > SCRUB_FINISHED)
 		return -EBADMSG;
 	if (record.position != 0 && (address_band(record.position) == 0 || address_block(record.position) % UNIT_BLOCKS != 0))
 		return -EBADMSG;

@@ -366,7 +366,7 @@ static void test_cut_to_end(void)
 		lose_power(sim);
 		expect(sim, "a", 5000, 0, 4096, 1);
 		CHECK_EQ(fs_read(sim->fs, a, bytes, 904, 4096), 904);
-		CHECK(bytes_zero(bytes, 904));
+		CHECK(bytes_are_zero(bytes, 904));
 		CHECK_EQ(fs_getattr(sim->fs, a, &after), 0);
 		CHECK_EQ(after.blocks, before.blocks);
 		simfs_free(sim);

@@ -190,14 +190,6 @@ static void with_leaf_spoiled(struct simfs *base, address leaf, const struct nee
 	simfs_free(sim);
 }
 
-static bool all_zero(const uint8_t *bytes, ssize_t count)
-{
-	for (ssize_t i = 0; i < count; i++)
-		if (bytes[i])
-			return false;
-	return true;
-}
-
 /* What is read is right; where only the size is not known it may go up to the end of a block. */
 static bool reads_nothing_wrong(struct fs *fs, unsigned i)
 {
@@ -207,7 +199,7 @@ static bool reads_nothing_wrong(struct fs *fs, unsigned i)
 		return true;
 	ssize_t n = fs_read(fs, attr.ino, got, sizeof got, 0), length = (ssize_t)bytes_of(i);
 	fill(want, bytes_of(i), i);
-	return n < 0 || (n >= length && n < length + BLOCK_BYTES && !memcmp(got, want, (size_t)length) && all_zero(got + length, n - length));
+	return n < 0 || (n >= length && n < length + BLOCK_BYTES && !memcmp(got, want, (size_t)length) && bytes_are_zero(got + length, (size_t)(n - length)));
 }
 
 static bool count_entry(void *ctx, const struct fs_dirent *entry)
