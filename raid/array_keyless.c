@@ -36,18 +36,6 @@ struct planning {
 	const struct probe_member *members[MEMBERS_MAX];     /* by index in the configuration */
 };
 
-/* Does the array's redundancy rest on it? */
-static bool is_needed(const struct config *config, unsigned index)
-{
-	if (config->members[index].role == MEMBER_VOTER)
-		return true;
-	for (uint32_t b = 0; b < config->band_count; b++)
-		for (unsigned c = 0; c < config->bands[b].width; c++)
-			if (config->bands[b].columns[c].member == index)
-				return true;
-	return false;
-}
-
 /* Every member given can be read, and says what it is. */
 static int check_given(const struct planning *p)
 {
@@ -132,12 +120,13 @@ static int match(struct planning *p)
 static int find_missing(const struct planning *p)
 {
 	const struct config *config = p->plan->config;
+	uint32_t needed = config_needed(config);
 	char list[700] = "", name[MEMBER_NAME_BYTES + 64];
 	unsigned count = 0;
 	size_t at = 0;
 
 	for (unsigned i = 0; i < config->member_count; i++) {
-		if (p->members[i] || !is_needed(config, i))
+		if (p->members[i] || !(needed >> i & 1))
 			continue;
 		member_describe(&config->members[i].uuid, i, NULL, name, sizeof name);
 		if (at < sizeof list)
@@ -188,11 +177,12 @@ static int check_roots(struct planning *p)
 {
 	const struct config *config = p->plan->config;
 	uint8_t record[ROOT_BYTES];
+	uint32_t needed = config_needed(config);
 	int r = read_root(p, newest_of(p->probe), p->plan->record);
 
 	for (unsigned i = 0; i < config->member_count && !r; i++) {
 		const struct probe_member *m = p->members[i];
-		if (!m || !is_needed(config, i))
+		if (!m || !(needed >> i & 1))
 			continue;
 		if (root_newer(&p->plan->root, &m->root_hint))
 			return fail_older(p, m);
@@ -207,10 +197,11 @@ static int check_roots(struct planning *p)
 static int check_states(const struct planning *p)
 {
 	const struct config *config = p->plan->config;
+	uint32_t needed = config_needed(config);
 
 	for (unsigned i = 0; i < config->member_count; i++) {
 		const struct root_member *state = &p->plan->root.members[i];
-		if (!p->members[i] || !is_needed(config, i))
+		if (!p->members[i] || !(needed >> i & 1))
 			continue;
 		const char *name = p->members[i]->disk->name;
 		if (state->state != MEMBER_IN_SYNC)
@@ -260,9 +251,8 @@ static void measure(struct keyless_plan *plan)
 	plan->size_bytes = config->members[plan->member].size_bytes;
 	plan->state = plan->root.members[plan->member].state;
 	for (uint32_t b = 0; b < config->band_count; b++)
-		for (unsigned c = 0; c < config->bands[b].width; c++)
-			if (config->bands[b].columns[c].member == plan->member)
-				plan->copy_bytes += config->bands[b].rows * UNIT_BYTES;
+		if (band_column_of(&config->bands[b], plan->member) >= 0)
+			plan->copy_bytes += config->bands[b].rows * UNIT_BYTES;
 }
 
 void keyless_plan_free(struct keyless_plan *plan)

@@ -33,14 +33,6 @@ struct copy {
 	struct piece piece;              /* read last */
 };
 
-static int column_of(const struct band *band, unsigned member)
-{
-	for (unsigned c = 0; c < band->width; c++)
-		if (band->columns[c].member == member)
-			return (int)c;
-	return -1;
-}
-
 /* The piece after `at`, which goes through the bands in their order. */
 static struct piece next_piece(struct copy *c, const struct piece *at)
 {
@@ -54,7 +46,7 @@ static struct piece next_piece(struct copy *c, const struct piece *at)
 		if (c->next_band == config->band_count)
 			return (struct piece){ 0 };
 		const struct band *band = &config->bands[c->next_band++];
-		int column = column_of(band, c->plan->member);
+		int column = band_column_of(band, c->plan->member);
 		next = column < 0 ? (struct piece){ 0 } : (struct piece){ .band = band, .column = (unsigned)column };
 	}
 	rows = next.band->rows - next.row;
@@ -175,7 +167,7 @@ int keyless_copy(const struct keyless_plan *plan, struct disk *target, const str
 	bool enough = true;
 
 	for (uint32_t b = 0; b < plan->config->band_count; b++)
-		if (column_of(&plan->config->bands[b], plan->member) >= 0 && plan->config->bands[b].width > width)
+		if (band_column_of(&plan->config->bands[b], plan->member) >= 0 && plan->config->bands[b].width > width)
 			width = plan->config->bands[b].width;
 	for (unsigned i = 0; i < width; i++)
 		enough = (c.in[i] = iobuf_new(PIECE_BYTES)) && enough;

@@ -228,10 +228,7 @@ static int check_bands(const struct opening *o)
 	uint32_t missing = not_in_sync(o);
 
 	for (uint32_t b = 0; b < o->config->band_count; b++) {
-		const struct band *band = &o->config->bands[b];
-		uint32_t here = 0;
-		for (unsigned c = 0; c < band->width; c++)
-			here |= UINT32_C(1) << band->columns[c].member & missing;
+		uint32_t here = band_members(&o->config->bands[b]) & missing;
 		if (here & (here - 1))
 			return too_few(o, here, " to read all data");
 	}
@@ -240,11 +237,8 @@ static int check_bands(const struct opening *o)
 
 static int choose(struct opening *o)
 {
-	uint32_t voters = 0;
+	uint32_t voters = config_voters(o->config);
 
-	for (unsigned i = 0; i < o->config->member_count; i++)
-		if (o->config->members[i].role == MEMBER_VOTER)
-			voters |= UINT32_C(1) << i;
 	choose_root(o->members, o->config->member_count, voters, &o->choice);
 	switch (o->choice.result) {
 	case CHOICE_NO_ROOT:

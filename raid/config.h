@@ -78,10 +78,13 @@ void config_free(struct config *config);
 int config_member(const struct config *config, const struct uuid *uuid);
 /* The band of that id, or NULL. */
 const struct band *config_band(const struct config *config, uint32_t id);
+/* The column of the band that the member has, or -1. */
+int band_column_of(const struct band *band, unsigned member);
 /* The job of a column of that band, or NULL. */
 const struct column_job *config_job(const struct config *config, uint32_t band);
 
 /* Sets of members, bit by index. */
+uint32_t band_members(const struct band *band);
 uint32_t config_with_role(const struct config *config, enum member_role role);
 static inline uint32_t config_voters(const struct config *config) { return config_with_role(config, MEMBER_VOTER); }
 uint32_t config_with_columns(const struct config *config);

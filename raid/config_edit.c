@@ -2,7 +2,7 @@
  *
  * Pure, as config.c: what these functions make, config_encode accepts. Where columns may go is in config_place.c, and which step may be
  * taken when is for fs/upkeep/reshape.c to know. */
-#include "raid/config.h"
+#include "raid/config_impl.h"
 
 #include "base/cleanup.h"
 
@@ -16,16 +16,13 @@ static void config_freep(struct config **config) { config_free(*config); }
 struct config *config_next(const struct config *config)
 {
 	struct config *next cleanup(config_freep) = malloc(sizeof *next), *ret;
-	size_t columns = 0;
 
 	if (!next)
 		return NULL;
 	*next = *config;
 	next->version++;
-	for (uint32_t i = 0; i < config->band_count; i++)
-		columns += config->bands[i].width;
 	next->bands = calloc(config->band_count + 1, sizeof *next->bands);
-	next->columns = calloc(columns + 1, sizeof *next->columns);
+	next->columns = calloc(columns_of_bands(config) + 1u, sizeof *next->columns);
 	next->jobs = calloc(config->band_count + 1, sizeof *next->jobs);     /* room for one of each band */
 	if (!next->bands || !next->columns || !next->jobs)
 		return NULL;

@@ -4,6 +4,7 @@
 
 #include "raid/config.h"
 
+/* How many all bands have together. */
 static inline uint32_t columns_of_bands(const struct config *config)
 {
 	uint32_t columns = 0;

@@ -32,6 +32,14 @@ const struct band *config_band(const struct config *config, uint32_t id)
 	return NULL;
 }
 
+int band_column_of(const struct band *band, unsigned member)
+{
+	for (unsigned c = 0; c < band->width; c++)
+		if (band->columns[c].member == member)
+			return (int)c;
+	return -1;
+}
+
 const struct column_job *config_job(const struct config *config, uint32_t band)
 {
 	uint32_t low = 0, high = config->job_count;
@@ -61,7 +69,7 @@ uint32_t config_with_role(const struct config *config, enum member_role role)
 	return mask;
 }
 
-static uint32_t band_members(const struct band *band)
+uint32_t band_members(const struct band *band)
 {
 	uint32_t mask = 0;
 

@@ -18,15 +18,6 @@
 #define NOWHERE MEMBERS_MAX
 #define BIT(member) (UINT32_C(1) << (member))
 
-static uint32_t members_of(const struct band *band)
-{
-	uint32_t mask = 0;
-
-	for (unsigned c = 0; c < band->width; c++)
-		mask |= BIT(band->columns[c].member);
-	return mask;
-}
-
 /* ---- Holes ---- */
 
 struct run { uint32_t granule, granules; };
@@ -48,10 +39,11 @@ static int find_taken(const struct config *config, unsigned member, struct taken
 
 	if (!runs)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < config->band_count; i++)
-		for (unsigned c = 0; c < config->bands[i].width; c++)
-			if (config->bands[i].columns[c].member == member)
-				runs[count++] = (struct run){ config->bands[i].columns[c].granule, config->bands[i].granules };
+	for (uint32_t i = 0; i < config->band_count; i++) {
+		int c = band_column_of(&config->bands[i], member);
+		if (c >= 0)
+			runs[count++] = (struct run){ config->bands[i].columns[c].granule, config->bands[i].granules };
+	}
 	for (unsigned i = 0; i < config->job_count; i++)
 		if (config->jobs[i].target.member == member)
 			runs[count++] = (struct run){ config->jobs[i].target.granule, config_band(config, config->jobs[i].band)->granules };
@@ -91,7 +83,7 @@ int config_move_column(struct config *config, uint32_t id, unsigned column, unsi
 	unsigned at = config->job_count;
 
 	assert(band && column < band->width && target < config->member_count && config->members[target].role != MEMBER_UNUSED);
-	if ((members_of(band) >> target & 1) || config_job(config, id))
+	if ((band_members(band) >> target & 1) || config_job(config, id))
 		return -EEXIST;
 	int r = count_room(config, target, band->granules, &room, &granule);
 	if (r < 0 || !room)
@@ -179,14 +171,6 @@ static uint64_t match(struct placing *p)
 	return lacking;
 }
 
-static int column_on(const struct band *band, unsigned member)
-{
-	for (unsigned c = 0; c < band->width; c++)
-		if (band->columns[c].member == member)
-			return (int)c;
-	return -1;
-}
-
 /* Jobs for those columns of `source` that are so long, as many as find a place. */
 static int place_length(struct config *config, unsigned source, uint32_t targets, uint32_t granules, bool last, uint64_t *lacking)
 {
@@ -197,9 +181,9 @@ static int place_length(struct config *config, unsigned source, uint32_t targets
 
 	for (uint32_t i = 0; i < config->band_count && !r; i++) {
 		const struct band *band = &config->bands[i];
-		int c = band->granules == granules ? column_on(band, source) : -1;
+		int c = band->granules == granules ? band_column_of(band, source) : -1;
 		if (c >= 0)
-			wanted[p.count++] = (struct wanted){ band->id, (uint8_t)c, NOWHERE, targets & ~members_of(band) };
+			wanted[p.count++] = (struct wanted){ band->id, (uint8_t)c, NOWHERE, targets & ~band_members(band) };
 	}
 	for (unsigned m = 0; m < config->member_count && m < MEMBERS_MAX && !r; m++)
 		if (targets >> m & 1)
@@ -220,7 +204,7 @@ static uint32_t longest(const struct config *config, unsigned member, uint32_t b
 	uint32_t ret = 0;
 
 	for (uint32_t i = 0; i < config->band_count; i++)
-		if (config->bands[i].granules > ret && config->bands[i].granules < below && column_on(&config->bands[i], member) >= 0)
+		if (config->bands[i].granules > ret && config->bands[i].granules < below && band_column_of(&config->bands[i], member) >= 0)
 			ret = config->bands[i].granules;
 	return ret;
 }

@@ -34,14 +34,6 @@ struct target {
 	struct gap gap;
 };
 
-static int column_of(const struct band *b, unsigned member)
-{
-	for (unsigned c = 0; c < b->width; c++)
-		if (b->columns[c].member == member)
-			return (int)c;
-	return -1;
-}
-
 /* Are all others in sync, if it has columns and they have? One that is in sync and may lack something needs them to be made from: else it
  * waits, and its tags decide. */
 static bool others_in_sync(struct fs *fs, unsigned member)
@@ -77,7 +69,7 @@ static int write_blocks(struct fs *fs, const struct target *t, const struct band
 static int make_units(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
 	const struct live_list *list, bool lost)
 {
-	unsigned column = (unsigned)column_of(b, t->member);
+	unsigned column = (unsigned)band_column_of(b, t->member);
 	struct gathered got;
 	struct iobuf *unit cleanup(iobuf_unrefp) = iobuf_new(UNIT_BYTES);
 	int r = unit ? 0 : -ENOMEM;
@@ -107,7 +99,7 @@ static int make_units(struct fs *fs, const struct target *t, const struct band *
 static int repair_run(struct fs *fs, const struct target *t, const struct band *b, uint64_t row, unsigned count,
 	const struct live_list *list)
 {
-	unsigned column = (unsigned)column_of(b, t->member);
+	unsigned column = (unsigned)band_column_of(b, t->member);
 	uint32_t all = (uint32_t)((UINT64_C(1) << b->width) - 1), others = all & ~(UINT32_C(1) << column);
 	uint32_t wanted = t->filling ? others : all;
 	struct rowrun run;
@@ -158,7 +150,7 @@ static bool is_stale(void *ctx, const struct band *b, uint64_t row, unsigned cou
 {
 	const struct target *t = ctx;
 	(void)count;
-	return column_of(b, t->member) >= 0 && array_stale(t->fs->array, t->member, written, band_row_address(b, row));
+	return band_column_of(b, t->member) >= 0 && array_stale(t->fs->array, t->member, written, band_row_address(b, row));
 }
 
 static int repair_stretch(void *ctx, const struct band *b, uint64_t row, unsigned count)
