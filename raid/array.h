@@ -246,7 +246,7 @@ void array_doubt_rows(struct array *array, uint64_t generation, const struct roo
 void array_count_healed(struct array *array, unsigned member);
 void array_count_caught_up(struct array *array, unsigned member, uint64_t bytes);
 
-/* ---- Checking (raid/array_check.c) ---- */
+/* ---- The roots that there still are (raid/array_ring.c) ---- */
 
 /* A root that verifies and names the configuration in force, as it stands in the rings of present members. */
 struct array_root {
@@ -260,6 +260,8 @@ struct array_root {
 int array_list_roots(struct array *array, struct array_root *ret_roots, unsigned room, unsigned *ret_count);
 /* The root of that generation, of several the one of the highest term.  -ENOENT, -EIO, -ENOMEM. */
 int array_root_of(struct array *array, uint64_t generation, uint8_t ret_record[ROOT_BYTES]);
+
+/* ---- Checking (raid/array_check.c) ---- */
 
 enum array_note {
 	ARRAY_NOTE_INFO,                 /* worth saying, and as it may be */

@@ -1,4 +1,4 @@
-/* Checking what members have beside their rows, and listing the roots in their rings.
+/* Checking what members have beside their rows.
  *
  * Everything here stands on each member, so one good copy anywhere is enough, and what is good is known:
  *   - a label is good when it is, byte for byte, the one that the chosen root names, with the member's own UUID;
@@ -13,7 +13,6 @@
 #include "raid/array_impl.h"
 #include "raid/format.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -199,18 +198,6 @@ static void check_promises(struct checking *c)
 	}
 }
 
-/* One slot of a member's ring: 0, -ENOENT (empty, or not usable for this array), -EBADMSG, -EIO. */
-static int read_root(struct array *array, struct disk *disk, uint64_t slot, struct root_header *ret_header, uint8_t record[ROOT_BYTES])
-{
-	if (disk_read(disk, array->config->geometry.ring_offset_bytes + slot * ROOT_BYTES, record, ROOT_BYTES))
-		return -EIO;
-	if (bytes_are_zero(record, ROOT_BYTES))
-		return -ENOENT;
-	if (root_header_decode(record, ret_header) || !array->auth.root_ok(array->auth.ctx, record))
-		return -EBADMSG;
-	return uuid_equal(&ret_header->array, &array->config->array) ? 0 : -EBADMSG;
-}
-
 static void check_ring(struct checking *c)
 {
 	struct root_header header;
@@ -219,7 +206,7 @@ static void check_ring(struct checking *c)
 	uint64_t newest = 0;
 
 	for (unsigned i = 0; i < c->array->config->geometry.ring_slots; i++) {
-		int r = read_root(c->array, c->disk, i, &header, record);
+		int r = ring_read(c->array, c->disk, i, &header, record);
 		bad += r == -EBADMSG;
 		unreadable += r == -EIO;
 		if (r)
@@ -268,87 +255,4 @@ int array_check_members(struct array *array, const struct array_check *options, 
 	c.result.left = c.result.found - c.result.fixed;
 	*ret_result = c.result;
 	return 0;
-}
-
-/* ---- Listing roots ---- */
-
-static bool newer(const struct array_root *a, const struct array_root *b)
-{
-	return a->term != b->term ? a->term > b->term : a->generation > b->generation;
-}
-
-/* Keeps the list sorted and within `room`; the same record on another member is one root. */
-static void insert(struct array_root *roots, unsigned room, unsigned *count, const struct array_root *root)
-{
-	unsigned at = 0;
-
-	while (at < *count && newer(&roots[at], root))
-		at++;
-	for (unsigned i = at; i < *count && !newer(root, &roots[i]); i++)
-		if (!memcmp(roots[i].record, root->record, ROOT_BYTES)) {
-			roots[i].members |= root->members;
-			return;
-		}
-	if (at == room)
-		return;
-	if (*count < room)
-		(*count)++;
-	memmove(&roots[at + 1], &roots[at], (*count - at - 1) * sizeof *roots);
-	roots[at] = *root;
-}
-
-/* Collects from the slots [first, end) of all present members those of `generation` (0: of any). */
-static int collect(struct array *array, uint64_t first, uint64_t end, uint64_t generation, struct array_root *ret_roots, unsigned room,
-	unsigned *ret_count)
-{
-	autofree struct array_root *root = malloc(sizeof *root);
-	struct root_header header;
-	unsigned count = 0;
-	bool readable = false;
-
-	if (!root)
-		return -ENOMEM;
-	for (unsigned i = 0; i < array->member_count; i++) {
-		struct disk *disk = atomic_load(&array->members[i].disk);
-		for (uint64_t slot = first; disk && slot < end; slot++) {
-			int r = read_root(array, disk, slot, &header, root->record);
-			readable = readable || r != -EIO;
-			if (r || (generation && header.generation != generation) || header.config_version != array->config->version
-					|| memcmp(header.config_hash, array->config_hash, CONFIG_HASH_BYTES))
-				continue;
-			root->term = header.term;
-			root->generation = header.generation;
-			root->tree = header.tree;
-			root->members = UINT32_C(1) << i;
-			insert(ret_roots, room, &count, root);
-		}
-	}
-	if (!readable)
-		return -EIO;
-	*ret_count = count;
-	return 0;
-}
-
-int array_list_roots(struct array *array, struct array_root *ret_roots, unsigned room, unsigned *ret_count)
-{
-	assert(room > 0);
-	return collect(array, 0, array->config->geometry.ring_slots, 0, ret_roots, room, ret_count);
-}
-
-int array_root_of(struct array *array, uint64_t generation, uint8_t ret_record[ROOT_BYTES])
-{
-	uint64_t slot = generation % array->config->geometry.ring_slots;
-	autofree struct array_root *root = malloc(sizeof *root);
-	unsigned count;
-
-	if (!root)
-		return -ENOMEM;
-	if (!generation)
-		return -ENOENT;
-	int r = collect(array, slot, slot + 1, generation, root, 1, &count);
-	if (!r && !count)
-		r = -ENOENT;
-	if (!r)
-		memcpy(ret_record, root->record, ROOT_BYTES);
-	return r;
 }

@@ -116,6 +116,11 @@ void step_counts(struct array *array, const struct root_header *root);
 /* Writes the configuration to its slot on the disk. */
 int prepare_write_config(struct disk *disk, const struct config *config);
 
+/* ---- array_ring.c ---- */
+
+/* One slot of a member's ring: 0, -ENOENT (empty), -EBADMSG (not a root of this array), -EIO. */
+int ring_read(struct array *array, struct disk *disk, uint64_t slot, struct root_header *ret_header, uint8_t ret_record[ROOT_BYTES]);
+
 /* ---- scan.c ---- */
 
 /* What lies on one member, verified through `auth`. */
