@@ -82,9 +82,9 @@ static int read_config(struct opening *o, const struct candidate *newest)
 		config_free(o->config);
 		o->config = NULL;
 	}
-	return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has configuration %llu, which the newest root (generation %llu, on %s) names. "
-		"If there are other members, give them too.", (unsigned long long)root->config_version, (unsigned long long)root->generation,
-		path_of(newest));
+	return fail_set(o->fail, EBADMSG, FAIL_DAMAGED, "No member has configuration %llu, which the newest root (generation %llu, on %s) "
+		"names. If there are other members, give them too.", (unsigned long long)root->config_version,
+		(unsigned long long)root->generation, path_of(newest));
 }
 
 /* A member that is no longer as large as the configuration says is left out, with its root. */
@@ -95,7 +95,8 @@ static bool leave_out_shrunk(struct opening *o, struct candidate *c)
 	if (index < 0 || !c->readable || c->probe->disk->size_bytes >= o->config->members[index].size_bytes)
 		return false;
 	c->readable = false;
-	event_report(o->options->events, EVENT_WARNING, index, "%s is smaller than it was when it became a member, and is left out.", path_of(c));
+	event_report(o->options->events, EVENT_WARNING, index, "%s is smaller than it was when it became a member, and is left out.",
+		path_of(c));
 	return true;
 }
 

@@ -1,7 +1,8 @@
 /* What is asked of a configuration: for a band, for a job, for sets of members.
  *
  * It rests on what config_check (config_check.c) makes sure of, and steps keep: bands are sorted by id and jobs by band, so either is
- * found by halving; a job's band is there, and has that column; no two members have one UUID.  A set of members is a mask, a bit for each of MEMBERS_MAX. */
+ * found by halving; a job's band is there, and has that column; no two members have one UUID.  A set of members is a mask, a bit for
+ * each of MEMBERS_MAX. */
 #include "raid/config.h"
 
 #include <stdio.h>

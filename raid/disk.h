@@ -92,8 +92,8 @@ enum disk_engine { DISK_ENGINE_AUTO, DISK_ENGINE_URING, DISK_ENGINE_THREADS };
  * FAIL_USAGE: not a block device or file, or a physical sector above 4096 bytes; FAIL_BUSY: in use;
  * FAIL_SYSTEM: missing, not permitted, or any other refusal. */
 int disk_open(const char *path, enum disk_mode mode, enum disk_engine engine, struct disk **ret_disk, struct fail *fail);
-/* Takes a lock on one that disk_open opened for reading, and of a loop device on the file too, until it is closed: a shared one keeps off who
- * writes, an exclusive one also who has any.  -EWOULDBLOCK: somebody has it, and nothing is kept. */
+/* Takes a lock on one that disk_open opened for reading, and of a loop device on the file too, until it is closed: a shared one keeps
+ * off who writes, an exclusive one also who has any.  -EWOULDBLOCK: somebody has it, and nothing is kept. */
 int disk_lock(struct disk *disk, bool exclusive);
 /* Ends the owner's use.  NULL is fine.  With orphans under way the descriptor and its lock stay until
  * they have come back.  No flush. */

@@ -40,8 +40,8 @@ const char *cli_time(int64_t ns, char text[CLI_TIME_TEXT_BYTES]);
 /* The path as it is found from any folder: absolute, links kept.  NULL without memory; free it. */
 char *cli_absolute(const char *path);
 
-/* As a word of a shell's command line: as it is where that needs no quotes, else in quotes, without control characters.  NULL without memory;
- * free it. */
+/* As a word of a shell's command line: as it is where that needs no quotes, else in quotes, without control characters.  NULL without
+ * memory; free it. */
 char *cli_quoted(const char *word);
 
 /* A secret with its memory, in the arena of keys. */

@@ -111,7 +111,8 @@ static void take_as_owned(struct check *c, const struct band *b, uint64_t first_
 
 /* An operation for each: all together may need more nodes than the cache holds.  Where a node cannot be read, nothing is known against
  * the row item. */
-static void find_owned(struct check *c, const struct band *b, uint64_t first_row, unsigned rows, const struct row_owner *owners, unsigned count)
+static void find_owned(struct check *c, const struct band *b, uint64_t first_row, unsigned rows, const struct row_owner *owners,
+	unsigned count)
 {
 	struct live_list list = { 0 };
 	for (unsigned i = 0; i < count && c->error == 0; i++) {

@@ -267,7 +267,8 @@ int image_validate(const uint8_t *image, uint8_t tree, uint8_t level)
 		sum += bytes;
 		if (level > 0) {
 			const struct branch_value *b = value;
-			if (bytes != sizeof *b || !bytes_are_zero(b->memory, sizeof b->memory) || !bytes_are_zero(b->pointer.zero, sizeof b->pointer.zero)
+			if (bytes != sizeof *b || !bytes_are_zero(b->memory, sizeof b->memory)
+				|| !bytes_are_zero(b->pointer.zero, sizeof b->pointer.zero)
 				|| le32_get(b->pointer.length_bytes) != NODE_BYTES)
 				return -EBADMSG;
 			continue;

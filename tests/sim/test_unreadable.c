@@ -199,7 +199,8 @@ static bool reads_nothing_wrong(struct fs *fs, unsigned i)
 		return true;
 	ssize_t n = fs_read(fs, attr.ino, got, sizeof got, 0), length = (ssize_t)bytes_of(i);
 	fill(want, bytes_of(i), i);
-	return n < 0 || (n >= length && n < length + BLOCK_BYTES && !memcmp(got, want, (size_t)length) && bytes_are_zero(got + length, (size_t)(n - length)));
+	return n < 0 || (n >= length && n < length + BLOCK_BYTES && !memcmp(got, want, (size_t)length)
+		&& bytes_are_zero(got + length, (size_t)(n - length)));
 }
 
 static bool count_entry(void *ctx, const struct fs_dirent *entry)
