@@ -147,6 +147,7 @@ struct fs {
 	unsigned scrub_tries;            /* of rows of which more have to wait than can be noted; the work thread's */
 	_Atomic uint64_t user_io;        /* reads and writes of users: the background leaves them time */
 	_Atomic uint64_t speed_bytes;    /* see fs_options */
+	atomic_bool no_atime, no_diratime;
 	uint64_t walked_bytes;           /* of each member, by the steps of rowwalk; the work thread's */
 	struct obstacle obstacle;
 	struct stall stalls[STALL_TASKS];        /* upkeep/stall.h */

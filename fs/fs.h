@@ -79,6 +79,8 @@ bool fs_read_only(struct fs *fs);
 enum disk_engine fs_io(const struct fs *fs);
 /* Changes fs_options.speed_bytes, and returns what it was. */
 uint64_t fs_set_speed(struct fs *fs, uint64_t speed_bytes);
+/* Changes fs_options.no_atime and no_diratime. */
+void fs_set_atime(struct fs *fs, bool no_atime, bool no_diratime);
 
 /* ---- Inodes ---- */
 

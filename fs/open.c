@@ -104,6 +104,7 @@ int fs_new(struct array *array, struct keys *keys, const struct fs_options *opti
 	atomic_init(&fs->config, array_config(array));
 	fs->read_only = options->read_only;
 	atomic_init(&fs->speed_bytes, options->speed_bytes);
+	fs_set_atime(fs, options->no_atime, options->no_diratime);
 	fs->simple = options->threads == FS_INLINE;
 	list_init(&fs->pins);
 	fs->early_bytes = fs->options.dirty_bytes / 4 < EARLY_BYTES ? fs->options.dirty_bytes / 4 : EARLY_BYTES;
@@ -489,6 +490,12 @@ int fs_close(struct fs *fs, bool abandon)
 struct array *fs_array(struct fs *fs) { return fs->array; }
 enum disk_engine fs_io(const struct fs *fs) { return fs->options.io; }
 uint64_t fs_set_speed(struct fs *fs, uint64_t speed_bytes) { return atomic_exchange(&fs->speed_bytes, speed_bytes); }
+
+void fs_set_atime(struct fs *fs, bool no_atime, bool no_diratime)
+{
+	atomic_store(&fs->no_atime, no_atime);
+	atomic_store(&fs->no_diratime, no_diratime);
+}
 
 bool fs_read_only(struct fs *fs)
 {

@@ -31,6 +31,7 @@ static void unescape(char *text)
 static bool parse(char *line, struct mount_entry *ret_entry)
 {
 	char *save = NULL, *mountpoint = NULL, *type, *source;
+	const char *options = "";
 	unsigned major_number, minor_number;
 	int field = 0;
 
@@ -39,6 +40,8 @@ static bool parse(char *line, struct mount_entry *ret_entry)
 			return false;
 		if (field == 4)
 			mountpoint = word;
+		if (field == 5)
+			options = word;
 		field++;
 	}
 	type = strtok_r(NULL, " \n", &save);
@@ -49,7 +52,7 @@ static bool parse(char *line, struct mount_entry *ret_entry)
 	if (source)
 		unescape(source);
 	*ret_entry = (struct mount_entry){
-		.dev = makedev(major_number, minor_number), .mountpoint = mountpoint, .type = type,
+		.dev = makedev(major_number, minor_number), .mountpoint = mountpoint, .options = options, .type = type,
 		.source = source ? source : "",
 	};
 	return true;

@@ -8,6 +8,7 @@
 struct mount_entry {
 	dev_t dev;
 	const char *mountpoint;
+	const char *options;             /* of the mount, not of the filesystem */
 	const char *type;
 	const char *source;
 };

@@ -14,6 +14,7 @@
 #include "tools/members.h"
 #include "tools/mountopts.h"
 #include "tools/mounts.h"
+#include "tools/remount.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -357,6 +358,7 @@ static int serve(struct request *request, struct fs *fs, struct fuse_server *ser
 	log_transport(fuse_server_device_reason(server));
 	daemon_ready();
 	log_plain(fuse_server_plain_reason(server));
+	struct remount_watch *remounts = remount_watch_new(fs, request->mountpoint, request->options.no_atime, request->options.no_diratime);
 	int r = alert_start(request->alert, fs);
 	if (r < 0)
 		daemon_log(LOG_WARNING, "cannot start a thread: no alert program will be run");
@@ -364,6 +366,7 @@ static int serve(struct request *request, struct fs *fs, struct fuse_server *ser
 	if (r < 0)
 		fail_set(fail, -r, FAIL_SYSTEM, "%s: serving ended: %s", request->mountpoint, strerror(-r));
 	daemon_loop_ended();
+	remount_watch_free(remounts);
 	alert_detach(request->alert);
 	int closed = fs_close(fs, false);
 	if (closed < 0 && !r)

@@ -302,7 +302,7 @@ void inode_accessed(struct fs *fs, const struct inode *inode)
 	struct inode_table *table = fs->inodes;
 	file_ns now = fs_now_ns(fs), before = inode->atime_ns;
 
-	if (fs->options.read_only || fs->options.no_atime || (fs->options.no_diratime && S_ISDIR(inode->mode)))
+	if (fs->options.read_only || atomic_load(&fs->no_atime) || (atomic_load(&fs->no_diratime) && S_ISDIR(inode->mode)))
 		return;
 	SCOPED_LOCK(&table->mutex);
 	struct table_entry *e = *slot_of(table, inode->ino);

@@ -352,5 +352,32 @@ def differences(scene, m):
         run("swapon", m + "file", code=None, says="Invalid argument")
 
 
+def no_atime_by_remount(scene):
+    """The kernel tells nobody of it."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    scene.mount(members, "-o", "nodiratime")
+    m = scene.path("mnt") + "/"
+    os.mkdir(m + "d")
+    write(m + "f", b"x")
+
+    def moves(name):
+        os.utime(m + name, (1, 2))
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("1")
+        read(m + name) if name == "f" else os.listdir(m + name)
+        return os.stat(m + name).st_atime_ns > 10**9
+
+    check_equal([moves("f"), moves("d")], [True, False], "as mounted")
+    # The kernel keeps what it has where no flag of these is set.
+    for options, expected in [("noatime", [False, False]), ("atime,relatime", [True, False]), ("nodiratime,relatime", [True, False]),
+                              ("diratime,relatime", [True, True]), ("ro,nodiratime,relatime", None), ("rw", [True, False])]:
+        run("mount", "-o", f"remount,{options}", m)
+        if expected:
+            wait_for(lambda: [moves("f"), moves("d")] == expected, f"after remount,{options}")
+    scene.umount()
+
+
 if __name__ == "__main__":
-    main(names, open_unlinked, holes, attributes, suid, durable_calls, tar_of_open_files, no_atime, birth, differences)
+    main(names, open_unlinked, holes, attributes, suid, durable_calls, tar_of_open_files, no_atime, no_atime_by_remount, birth, differences)
