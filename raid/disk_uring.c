@@ -135,7 +135,7 @@ static bool available;
 static void probe(void)
 {
 	struct io_uring uring;
-	int pipe_fd;
+	int pipe_fd = -1;
 	if (ring_init(&uring, &pipe_fd) < 0)
 		return;
 	close(pipe_fd);

@@ -6,7 +6,7 @@
  *    buffered writes eight times slower, unless the reply to INIT carries FUSE_HANDLE_KILLPRIV_V2.  libfuse does not
  *    know this bit, so it is added to the reply on its way out (and FUSE_PARALLEL_DIROPS, which 3.14 never sends).
  *    It obliges us to drop suid and sgid: on a write or open that carries the flag for it (libfuse hides these flags;
- *    read_hook keeps them for the thread, which also handles the request that it read), on a setattr with
+ *    fuse_hook_request keeps them for the thread, which handles that request), on a setattr with
  *    FUSE_SET_ATTR_KILL_SUID, and on chown.
  *
  * 2. A fuseblk mount is told of syncfs(2) and sync(2), by a request that libfuse does not know: SYNCFS becomes an
@@ -21,7 +21,7 @@
  *    the same for what came by a ring.)
  *
  * 4. open(2) with O_TMPFILE is a request that libfuse does not know, with the arguments and the answer of CREATE (its name means
- *    nothing): it becomes one, and read_hook notes for the thread what it was.
+ *    nothing): it becomes one, and fuse_hook_request notes for the thread what it was.
  *
  * 5. What a WRITE carries goes to a buffer of our own, aligned to pages, and not to libfuse's behind the head, so that the filesystem can
  *    keep it instead of copying it. A thread whose buffer was kept takes another one for its next request.
