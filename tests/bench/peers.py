@@ -24,6 +24,14 @@ def version_of(*command):
     return (done.stdout.strip().splitlines() or ["?"])[0]
 
 
+def is_on(switch):
+    try:
+        with open(switch) as f:
+            return f.read().strip() == "Y"
+    except OSError:
+        return False
+
+
 class Peer:
     programs = []                        # without them the peer is left out
     about = ""
@@ -76,6 +84,11 @@ class Raid5cryptfs(Peer):
         self.mkfs, self.mount, self.leave_out = list(mkfs), list(mount), leave_out
         words = " ".join(self.mkfs + self.mount)
         self.about = f"4 members, {words or 'default options'}" + (f", mounted without {leave_out} of them" if leave_out else "")
+
+    def missing(self):
+        if "transport=uring" in self.mount and not is_on(URING_SWITCH):
+            return f"FUSE over io_uring is not offered: needs Linux 6.14, and: echo Y >{URING_SWITCH}"
+        return super().missing()
 
     def version(self):
         return version_of("raid5cryptfs", "--version")
@@ -288,7 +301,9 @@ VARIANTS = [
     (f"{OURS}:none", ["--cipher", "none"], ["-o", "cipher=none"], 0),
     (f"{OURS}:sodium", [], ["-o", "engine=sodium"], 0),
     (f"{OURS}:openssl", [], ["-o", "engine=openssl"], 0),
+    (f"{OURS}:uring", [], ["-o", "transport=uring"], 0),
 ]
+URING_SWITCH = "/sys/module/fuse/parameters/enable_uring"
 DEFAULT = [OURS, f"{OURS}:degraded", "passthrough_ll", "btrfs", "gocryptfs", "securefs", "zfs-fuse", "below"]
 
 
