@@ -95,6 +95,10 @@ void fuse_wait_stop(struct fuse_server *server);
 ssize_t fuse_wait_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
 /* The calling thread answers: whoever gets that may ask again before the thread is back. */
 void fuse_wait_answered(void);
+/* For so long a thread that serves one client alone asks for its next request before it sleeps: longer than a client of the kernel's cache
+ * thinks between two requests. */
+#define FUSE_SPIN_NS 200000
+int64_t fuse_wait_now_ns(void);
 /* Does the request, or its answer, carry so much that it takes longer than to wake another thread for the next one? */
 bool fuse_wait_carries_much(const struct fuse_in_header *header);
 

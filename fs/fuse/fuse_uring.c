@@ -1,7 +1,8 @@
 /* Requests and answers by io_uring, in place of read(2) and write(2) of /dev/fuse (mount option transport=uring).
  *
  * The kernel has a queue for each processor, and puts a request where its client runs.  A queue is served by some threads, which
- * have a ring each and stay on that processor: client and server take turns on it, and none has to be woken on another one.  A thread
+ * have a ring each and stay on that processor: client and server take turns on it, and none has to be woken on another one.  (Not where
+ * requests carry much, and not for a client that is alone: fs/fuse/fuse_uring_thread.c.)  A thread
  * hands an entry (room for one request and its answer) to the kernel; it comes back with a request; the entry with the answer in it asks
  * for the next one.  To libfuse a request looks as if it had been read: fuse_hook_request sees it first, and the answer that libfuse writes
  * goes to the entry instead.

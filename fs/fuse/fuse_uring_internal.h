@@ -62,6 +62,10 @@ struct fuse_uring {
 	struct entry *destroy;           /* it has DESTROY */
 	atomic_bool begun, stop;
 	atomic_int error;                /* -errno, by which the kernel refused an entry */
+	/* Is there one client only, that waits for each answer? */
+	atomic_uint serving;             /* requests */
+	atomic_uint lone;                /* in a row that were served with no other; up to LONE */
+	atomic_bool soon, asking;        /* the last one came before the end of a spin; a thread spins */
 	/* Threads tell that they are ready, or not, and wait for `start`. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

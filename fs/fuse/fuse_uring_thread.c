@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define REQUEST_BYTES (PAYLOAD_BYTES + 4096u)
+#define LONE 64u
 #define SMALL_RUN 16u                    /* requests, after which a thread that had much to carry stays on its processor again */
 
 static __thread struct uring_thread *self;
@@ -74,6 +75,57 @@ static void choose_processor(struct uring_thread *t, const struct fuse_in_header
 	} else if (t->small_run < SMALL_RUN && ++t->small_run == SMALL_RUN) {
 		stay_home(t, true);
 	}
+}
+
+/* ---- One client ---- */
+
+static void begin_request(struct fuse_uring *uring)
+{
+	unsigned lone = atomic_load(&uring->lone);
+
+	if (atomic_fetch_add(&uring->serving, 1) > 0)
+		atomic_store(&uring->lone, 0);
+	else if (lone < LONE)
+		atomic_store(&uring->lone, lone + 1);
+}
+
+static void end_request(struct fuse_uring *uring)
+{
+	atomic_fetch_sub(&uring->serving, 1);
+}
+
+/* One client that waits for each answer is served faster by a thread on another processor that asks for the next request again and again
+ * than by one that must be woken. */
+static void spin(struct uring_thread *t, int64_t start_ns)
+{
+	struct fuse_uring *uring = t->server->uring;
+
+	stay_home(t, false);
+	t->small_run = 0;
+	io_uring_submit(&t->ring);
+	while (fuse_wait_now_ns() - start_ns < FUSE_SPIN_NS && atomic_load(&uring->serving) == 0) {
+		io_uring_get_events(&t->ring);
+		if (io_uring_cq_ready(&t->ring))
+			return;
+		sched_yield();
+	}
+}
+
+/* Submits what is prepared, and waits until something has come.  0, or the -errno of io_uring_enter(2). */
+static int wait_for_completion(struct uring_thread *t)
+{
+	struct fuse_uring *uring = t->server->uring;
+	bool lone = atomic_load(&uring->lone) == LONE && CPU_COUNT(&t->allowed) > 1;
+	int64_t start_ns = lone ? fuse_wait_now_ns() : 0;
+
+	if (lone && atomic_load(&uring->soon) && !atomic_exchange(&uring->asking, true)) {
+		spin(t, start_ns);
+		atomic_store(&uring->asking, false);
+	}
+	int r = io_uring_cq_ready(&t->ring) ? io_uring_submit(&t->ring) : io_uring_submit_and_wait(&t->ring, 1);
+	if (lone)
+		atomic_store(&uring->soon, fuse_wait_now_ns() - start_ns < FUSE_SPIN_NS);
+	return r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY ? r : 0;
 }
 
 /* ---- Serving ---- */
@@ -158,8 +210,10 @@ static void serve(struct uring_thread *t, struct entry *entry)
 	}
 
 	choose_processor(t, head);
+	begin_request(server->uring);
 	struct fuse_buf buf = { .mem = t->request, .size = fuse_hook_request(server, t->request, bytes) };
 	fuse_session_process_buf(server->session, &buf);
+	end_request(server->uring);
 
 	SCOPED_LOCK(&t->lock);
 	t->in_hand = NULL;
@@ -236,8 +290,8 @@ static void serve_queue(struct uring_thread *t)
 	listen_to_bell(t);
 	register_first(t);
 	do {
-		int r = io_uring_submit_and_wait(&t->ring, 1);
-		if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
+		int r = wait_for_completion(t);
+		if (r < 0)
 			hang_up(t, r);
 		bool heard = take_completions(t);
 		serve_delivered(t);

@@ -34,7 +34,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_NS 200000                   /* longer than a client of the kernel's cache thinks between two requests */
 #define MUCH_BYTES (64u << 10)
 #define SENTRY_NS 1000000
 
@@ -70,7 +69,7 @@ static __thread struct {
 	unsigned run;                    /* requests that were there already, one after the other */
 } self;
 
-static int64_t now_ns(void)
+int64_t fuse_wait_now_ns(void)
 {
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -231,14 +230,14 @@ static ssize_t wait_alone(struct fuse_waiting *w, int fd, const struct iovec *io
 	*ret_at_once = !is_none(n);
 	if (*ret_at_once)
 		return n;
-	int64_t start_ns = now_ns();
+	int64_t start_ns = fuse_wait_now_ns();
 	if (w->processors > 1 && atomic_load(&w->soon)) {
 		do {
 			sched_yield();
 			n = readv(fd, iov, count);
 			if (!is_none(n))
 				return n;
-		} while (now_ns() - start_ns < SPIN_NS);
+		} while (fuse_wait_now_ns() - start_ns < FUSE_SPIN_NS);
 	}
 	do {
 		struct pollfd request = { .fd = fd, .events = POLLIN };
@@ -246,7 +245,7 @@ static ssize_t wait_alone(struct fuse_waiting *w, int fd, const struct iovec *io
 			break;           /* EINTR: libfuse asks again */
 		n = readv(fd, iov, count);
 	} while (is_none(n));
-	atomic_store(&w->soon, now_ns() - start_ns < SPIN_NS);
+	atomic_store(&w->soon, fuse_wait_now_ns() - start_ns < FUSE_SPIN_NS);
 	return n;
 }
 
