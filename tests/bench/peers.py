@@ -42,6 +42,7 @@ class Peer:
         self.children = []               # its daemons
         self.loops = []
         self.folder = None               # where files are made, while it is set up
+        self.lower = None                # another filesystem, or a folder of it, that these lie in
 
     def missing(self):
         """Why it cannot take part, or None."""

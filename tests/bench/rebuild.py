@@ -29,7 +29,7 @@ def fill(root):
     with open(root + "/data", "wb") as f:
         for _ in range(FILL_BYTES // MIB):
             f.write(block)
-    os.sync()
+    run("sync", "-f", root)
 
 
 def seconds_of(*command):

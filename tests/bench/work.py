@@ -68,11 +68,16 @@ class Bench:
         os.mkdir(folder)
         self.helper("stream", "write", folder, self.sizes.stream, MIB, 1)
         os.unlink(os.path.join(folder, "stream0"))
-        os.sync()
+        self.write_back(peer)
 
-    def drop_caches(self):
+    def write_back(self, peer):
+        """The peer and what it lies on, from above."""
+        for folder in filter(None, [peer.folder, peer.lower, self.place.images]):
+            run("sync", "-f", folder)
+
+    def drop_caches(self, peer):
         """Writes everything back and forgets it.  Forgotten inodes are told to FUSE daemons afterwards: they get time for it."""
-        os.sync()
+        self.write_back(peer)
         with open("/proc/sys/vm/drop_caches", "w") as f:
             f.write("3")
         time.sleep(self.sizes.pause)
@@ -150,7 +155,7 @@ def stream(call_bytes, streams):
         for direction in ["write", "read"]:
             name = stream_name(direction, call_bytes, streams)
             if direction == "read":
-                bench.drop_caches()
+                bench.drop_caches(peer)
             daemon, written = daemon_seconds(peer), member_bytes_written(peer)
             arguments = ["stream", direction, peer.folder, size, call_bytes, streams]
             out, cpu = processors(lambda arguments=arguments: bench.helper(*arguments), peer.children)
@@ -160,7 +165,7 @@ def stream(call_bytes, streams):
                 figures[f"daemon_cpu.{name}"] = (daemon_seconds(peer) - daemon) / (out["bytes"] / 1e9)
                 figures[f"resident.{name}"] = resident_mib(peer)
             if direction == "write" and peer.loops:
-                os.sync()
+                bench.write_back(peer)
                 figures[f"amplification.{name}"] = (member_bytes_written(peer) - written) / out["bytes"]
         return figures, []
     return piece
@@ -202,7 +207,7 @@ def random_read(jobs):
         bench.helper("stream", "write", peer.folder, bench.sizes.random, MIB, 1)
         path = os.path.join(peer.folder, "stream0")
         direct = takes_direct(path)
-        bench.drop_caches()
+        bench.drop_caches(peer)
         part = bench.sizes.random // jobs
         job = bench.fio("--name=read", f"--filename={path}", "--rw=randread", "--bs=4k", f"--size={part}", f"--offset_increment={part}",
                         "--randrepeat=0", f"--numjobs={jobs}", f"--runtime={bench.sizes.seconds}", f"--direct={int(direct)}", "--invalidate=0")
@@ -213,14 +218,14 @@ def random_read(jobs):
 
 def random_write(bench, peer):
     bench.helper("stream", "write", peer.folder, bench.sizes.random, MIB, 1)
-    bench.drop_caches()
+    bench.drop_caches(peer)
     written = member_bytes_written(peer)
     job = bench.fio("--name=write", f"--filename={os.path.join(peer.folder, 'stream0')}", "--rw=randwrite", "--bs=4k",
                     f"--size={bench.sizes.random}", f"--io_size={bench.sizes.random_writes}", "--norandommap", "--randrepeat=0",
                     "--end_fsync=1", "--invalidate=0", "--overwrite=0")
     figures = {"random_write": job["write"]["total_ios"] / (job["job_runtime"] / 1e3)}
     if peer.loops:
-        os.sync()
+        bench.write_back(peer)
         figures["amplification.random_write"] = (member_bytes_written(peer) - written) / (job["write"]["total_ios"] * 4096)
     return figures, []
 
@@ -256,7 +261,7 @@ def small_files(bench, peer):
     files = bench.sizes.files
     for phase in ["create", *COLD_PHASES, "rename", "unlink"]:
         if phase in COLD_PHASES:
-            bench.drop_caches()
+            bench.drop_caches(peer)
         out = bench.helper("small_files", phase, peer.folder, files, bench.sizes.folders)
         figures[f"files.{phase}"] = files / (out["ns"] / 1e9)
         if phase == "create":
@@ -321,7 +326,7 @@ def tree(bench, peer):
     timed("tree.untar", ["tar", "-x", "--no-same-owner", "-f", archive, "-C", peer.folder], ["sync", "-f", peer.folder])
     run("git", "init", "-q", repository, env=environment)
     timed("tree.commit", [*git, "add", "-A"], [*git, "commit", "-q", "-m", "tree"], ["sync", "-f", peer.folder])
-    bench.drop_caches()
+    bench.drop_caches(peer)
     said = timed("tree.status", [*git, "status", "--porcelain"])
     if said:
         raise Failure(f"{peer.name}: git status finds changes where there are none: {said[:200]}")

@@ -188,7 +188,7 @@ class Scenery:
         os.mkdir(self.m.root + "/tree")
         make_tree(self.m.root + "/tree", files=40, big=1)
         self.tree = describe_tree(self.m.root + "/tree")
-        os.sync()
+        syncfs(self.m.root)
         self.load, self.changes = Load(self.m.root), Changes(self.m.root + "/changes")
         time.sleep(0.5)
 

@@ -4,6 +4,7 @@ A Scene is a temporary folder with images, loop devices and mounts; leaving it r
 failure.  Checks raise; main() turns an exception into exit code 1, and Skip into 77.
 """
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,7 @@ import time
 import traceback
 
 ENVIRONMENT = dict(os.environ)
+LIBC = ctypes.CDLL(None, use_errno=True)
 CIPHERS = ["xchacha20-poly1305", "aes256-gcm", "none"]
 SIZE = 64 << 20
 TRANSPORT = os.environ.get("R5_TRANSPORT")         # that all mounts use; None: as they are by default
@@ -259,6 +261,14 @@ def read(path):
         return f.read()
 
 
+def syncfs(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        check_equal(LIBC.syncfs(fd), 0, f"{path}: syncfs")
+    finally:
+        os.close(fd)
+
+
 # ---- Trees ----
 
 def make_tree(root, seed=1, files=200, big=3, xattr_bytes=5000):
@@ -333,8 +343,14 @@ def need_root():
         raise Skip("needs root")
 
 
+@contextlib.contextmanager
+def one_test_at_a_time(name):
+    with open(f"/run/lock/raid5cryptfs-test-{name}", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 URING_SWITCH = "/sys/module/fuse/parameters/enable_uring"
-URING_LOCK = "/run/lock/raid5cryptfs-test-uring"
 
 
 @contextlib.contextmanager
@@ -343,8 +359,7 @@ def uring_offered(offered=True):
     need_root()
     if not os.path.exists(URING_SWITCH):
         raise Skip("this kernel has no FUSE over io_uring")
-    with open(URING_LOCK, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_test_at_a_time("uring"):
         before = read(URING_SWITCH)
         write(URING_SWITCH, b"Y" if offered else b"N")
         try:
@@ -375,13 +390,14 @@ def as_nobody(scene):
         shutil.copy(shutil.which(name), tools)
     os.chmod(scene.dir, 0o755)
     os.chown(home, user.pw_uid, user.pw_gid)
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    os.chmod("/dev/fuse", 0o666)
-    try:
-        yield {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": home,
-               "env": {"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}}, home, tools
-    finally:
-        os.chmod("/dev/fuse", mode)
+    with one_test_at_a_time("fuse-mode"):
+        mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+        os.chmod("/dev/fuse", 0o666)
+        try:
+            yield {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": home,
+                   "env": {"PATH": tools + ":/usr/bin:/bin:/usr/sbin:/sbin", "HOME": home}}, home, tools
+        finally:
+            os.chmod("/dev/fuse", mode)
 
 
 def main(*tests):

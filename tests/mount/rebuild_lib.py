@@ -33,7 +33,7 @@ def prepared(scene, count=4, big=6, options=OPTIONS, loops=False):
     m = Mount(scene, members, *options)
     os.mkdir(m.root + "/tree")
     make_tree(m.root + "/tree", files=60, big=big)
-    os.sync()
+    syncfs(m.root)
     return members, m, describe_tree(m.root + "/tree")
 
 

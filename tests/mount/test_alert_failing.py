@@ -29,7 +29,7 @@ def read_only(scene):
     paths, bad = failing(scene, count=2)
     m = Mount(scene, paths, "-o", f"{OPTIONS},alert={recorder.path}")
     write(m.root + "/file", b"x" * 100000)
-    os.sync()
+    syncfs(m.root)
     bad[0].tell("gone")
     write(m.root + "/file2", b"x" * 100000)
     check_equal(recorder.wait("failed")["arguments"][2], paths[2], "the first member")

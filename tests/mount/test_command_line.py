@@ -185,7 +185,7 @@ def closed_standard(scene):
                 os.path.join(place, "absent"), mnt)
             scene.mounts.append(mnt)
             write(os.path.join(mnt, "file"), fds.encode())
-            os.sync()
+            syncfs(mnt)
             check_equal(scene.status(mnt, code=DEGRADED)["map"], "[UU_]", fds)
             scene.umount()
             for member in members:

@@ -18,7 +18,7 @@ def second_failure(scene, first, second):
     before = describe_tree(m.root + "/tree")
     load = Load(m.root, seconds=1)
     load.end()
-    os.sync()
+    syncfs(m.root)
     first(bad[0])
     open(m.root + "/after the first", "w").close()
     m.wait_log(f"{paths[2]} is out of the array")
@@ -145,7 +145,7 @@ def units_flipped(scene):
     blob = random.Random(1).randbytes(8 << 20)
     with open(m.root + "/file", "wb") as f:
         f.write(blob)
-    os.sync()
+    syncfs(m.root)
     rows = rows_of(paths[:2] + [f.image for f in bad], blob)
     both = [(offset, row) for offset, row in sorted(rows.items()) if 2 in row and 3 in row]
     check(len(both) > 20, f"{len(both)} rows have data of both members")

@@ -120,7 +120,7 @@ def readd_tells(scene):
     for mib, low, high in [(0, 0, 2 << 20), (12, 4 << 20, 8 << 20)]:
         rebuild("fail", m.root, "3")
         write(m.root + "/meanwhile", os.urandom(mib << 20))
-        os.sync()
+        syncfs(m.root)
         result = rebuild("readd", "--wait", m.root, members[2])
         amount = m.member(2)["caught_up_bytes"]
         check(low <= amount <= high, f"of {mib} MiB written a third: {amount}")
@@ -145,7 +145,7 @@ def fail_and_exchange(scene):
         check_equal(m.status()["map"], "[UU_U]", "it is out")
         rebuild("fail", m.root, "1", code=TOO_FEW, says="cannot do without")
         write(m.root + "/" + name.replace("/", "-"), b"written meanwhile")
-        os.sync()
+        syncfs(m.root)
         rebuild("add", m.root, members[2], code=BUSY)
         rebuild("readd", "-w", m.root, members[2])
         m.wait_healthy()
@@ -206,7 +206,7 @@ def fails_again(scene):
     m.umount()
     m = Mount(scene, without(members, 1), *OPTIONS)
     make_tree(m.root, seed=3, files=40, big=20)
-    os.sync()
+    syncfs(m.root)
     process = subprocess.Popen(["raid5cryptfs-rebuild", "readd", "--wait", "--speed", "256K", m.root, members[1]], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     wait_for(lambda: m.member(1)["state"] == "filling", "it is being caught up")

@@ -107,7 +107,7 @@ def killed(scene):
     rebuild("remove", "--speed", "128K", m.root, members[1])
     wait_for(lambda: m.status()["job"]["done_bytes"] > 0, "it gets on", 30)
     done = m.status()["job"]["done_bytes"]
-    os.sync()
+    syncfs(m.root)
     m.daemon.kill()
     m.daemon.wait(60)
     run("umount", "-l", m.root, code=None)

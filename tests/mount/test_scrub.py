@@ -27,7 +27,7 @@ def prepared(scene, *options, commit=1):
     scene.mkfs(members)
     m = Mount(scene, members, "-o", ",".join([f"commit={commit}", *options]))
     make_tree(m.root, files=100, big=40)
-    os.sync()
+    syncfs(m.root)
     return members, m
 
 
@@ -127,7 +127,7 @@ def two_members(scene):
     files = [m.root + "/lost-1", m.root + "/lost-2"]
     for path in files:
         write(path, random.Random(os.path.basename(path)).randbytes(4 << 20))
-    os.sync()
+    syncfs(m.root)
     streams = [run for run in runs(written_units(before[0], members[0]) & written_units(before[1], members[1])) if run[1] - run[0] > 20]
     check(sum(last - first for first, last in streams) > 100, f"both files are streams: {streams}")
     for first, last in streams:

@@ -56,7 +56,7 @@ def syslog(scene):
     write(scene.path("mnt/file"), b"x" * 100000)
     bad.tell("gone")
     write(scene.path("mnt/file2"), b"x" * 100000)
-    os.sync()
+    syncfs(scene.path("mnt"))
     number, line = log.line("is out of the array")
     check_equal(number & ~7, LOG_DAEMON, f"the facility: {line}")
     check(number & 7 <= LOG_WARNING, f"the priority is {number & 7}: {line}")
