@@ -13,6 +13,7 @@
 
 struct fuse_early;
 struct fuse_in_header;
+struct fuse_pages;
 struct fuse_seeker;
 struct fuse_uring;
 struct fuse_waiting;
@@ -70,8 +71,8 @@ void fuse_fill_control_ops(struct fuse_lowlevel_ops *ops);
 
 /* ---- fs/fuse/fuse_seek.c ---- */
 
-/* Starts the thread of seeks, before the loop. */
-int fuse_seek_start(struct fuse_server *server);
+/* Starts the thread of seeks, before the loop, on what is mounted there. */
+int fuse_seek_start(struct fuse_server *server, const char *mountpoint);
 /* Ends it, while the loop still runs unless the connection is over; later seeks that would need it fail.  Any thread may call it, also
  * again. */
 void fuse_seek_stop(struct fuse_server *server);
@@ -84,6 +85,15 @@ void fuse_seek_released(struct fuse_server *server, fuse_ino_t ino, const struct
 uint64_t fuse_seek_blocks(struct fuse_server *server, const struct fs_attr *attr);
 /* Answers SEEK_DATA or SEEK_HOLE, now or later. */
 void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence);
+
+/* ---- fs/fuse/fuse_pages.c ---- */
+
+/* For the filesystem that is mounted there, before the loop; NULL if there can be none. */
+struct fuse_pages *fuse_pages_start(const char *mountpoint);
+/* Has the kernel write the changed pages of a file, and waits for that, while the loop runs; one thread's alone.  -errno if the kernel
+ * could not be asked: always without `pages`. */
+int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation);
+void fuse_pages_stop(struct fuse_pages *pages);
 
 /* ---- fs/fuse/fuse_wait.c ---- */
 

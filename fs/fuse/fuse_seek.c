@@ -30,6 +30,7 @@
 
 struct fuse_seeker {
 	struct fuse_server *server;
+	struct fuse_pages *pages;        /* NULL if there can be none */
 	pthread_t thread;
 	pthread_mutex_t joining;         /* held while it is joined, which several may ask for */
 	bool joined;
@@ -99,6 +100,22 @@ static void answer(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int wh
 		fuse_reply_lseek(req, (off_t)found);
 }
 
+/* False: it cannot be done.  With the transport uring a wait for the kernel may not hold /dev/fuse in any case: requests that are on their
+ * way to threads which have been killed are then not ended even by who ends the connection. */
+static bool write_pages(struct fuse_seeker *seeker, fuse_ino_t ino)
+{
+	struct fuse_server *server = seeker->server;
+	struct fs_attr attr;
+
+	if (!fs_getattr(server->fs, ino, &attr) && !fuse_pages_write(seeker->pages, ino, attr.generation))
+		return true;
+	if (fuse_uring_begun(server))
+		return false;
+	/* A failure (the inode is not in the kernel's cache) means that there are no pages either. */
+	fuse_lowlevel_notify_inval_inode(server->session, ino, 0, 0);
+	return true;
+}
+
 static void *seek_thread(void *ctx)
 {
 	struct fuse_seeker *seeker = ctx;
@@ -112,9 +129,10 @@ static void *seek_thread(void *ctx)
 		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
 		list_remove(&seek->link);
 		pthread_mutex_unlock(&seeker->lock);
-		/* A failure (the inode is not in the kernel's cache) means that there are no pages either. */
-		fuse_lowlevel_notify_inval_inode(seeker->server->session, seek->ino, 0, 0);
-		answer(seek->req, seek->ino, seek->offset_bytes, seek->whence);
+		if (write_pages(seeker, seek->ino))
+			answer(seek->req, seek->ino, seek->offset_bytes, seek->whence);
+		else
+			fuse_reply_err(seek->req, ENOSYS);       /* the kernel takes all for data from now on */
 		free(seek);
 		pthread_mutex_lock(&seeker->lock);
 	}
@@ -153,7 +171,7 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 		refuse(seek);
 }
 
-int fuse_seek_start(struct fuse_server *server)
+int fuse_seek_start(struct fuse_server *server, const char *mountpoint)
 {
 	struct fuse_seeker *seeker = calloc(1, sizeof *seeker);
 	sigset_t all, before;
@@ -165,11 +183,13 @@ int fuse_seek_start(struct fuse_server *server)
 	pthread_mutex_init(&seeker->lock, NULL);
 	pthread_cond_init(&seeker->wake, NULL);
 	list_init(&seeker->queue);
+	seeker->pages = fuse_pages_start(mountpoint);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int err = pthread_create(&seeker->thread, NULL, seek_thread, seeker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err) {
+		fuse_pages_stop(seeker->pages);
 		free(seeker);
 		return -err;
 	}
@@ -189,6 +209,7 @@ void fuse_seek_stop(struct fuse_server *server)
 	pthread_cond_signal(&seeker->wake);
 	pthread_mutex_unlock(&seeker->lock);
 	pthread_join(seeker->thread, NULL);
+	fuse_pages_stop(seeker->pages);
 	seeker->joined = true;
 	while (!list_empty(&seeker->queue)) {
 		struct seek *seek = container_of(seeker->queue.next, struct seek, link);

@@ -186,7 +186,7 @@ void fuse_uring_free(struct fuse_server *server)
 	start(uring, false);
 	fuse_uring_stop(server);
 	if (uring->has_last_ring)
-		io_uring_queue_exit(&uring->last_ring);
+		uring_ring_free(&uring->last_ring);
 	for (unsigned i = 0; i < uring->thread_count; i++)
 		uring_thread_free(&uring->threads[i]);
 	if (uring->loop_bell >= 0)

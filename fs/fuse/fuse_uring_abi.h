@@ -1,5 +1,5 @@
 /* The kernel's FUSE over io_uring, for systems whose <linux/fuse.h> is older than it: include/uapi/linux/fuse.h of Linux 6.14 (FUSE 7.42);
- * Documentation/filesystems/fuse/fuse-io-uring.rst describes it. */
+ * Documentation/filesystems/fuse/fuse-io-uring.rst describes it.  And what it takes of io_uring that is newer than Debian 12's headers. */
 #ifndef FS_FUSE_URING_ABI_H
 #define FS_FUSE_URING_ABI_H
 
@@ -40,6 +40,14 @@ struct fuse_uring_cmd_req {
 	uint8_t padding[6];
 };
 
+#endif
+
+/* include/uapi/linux/io_uring.h of Linux 6.5: the ring is in memory of the caller's, at sq_off.user_addr and cq_off.user_addr. */
+#ifndef IORING_SETUP_NO_MMAP
+#define IORING_SETUP_NO_MMAP (1u << 14)
+#define RING_USER_ADDR resv2             /* the field's name before */
+#else
+#define RING_USER_ADDR user_addr
 #endif
 
 #endif

@@ -5,16 +5,63 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define RING_ENTRIES 64u
+#define SQES_BYTES (RING_ENTRIES * 2 * sizeof(struct io_uring_sqe))
+#define RING_BYTES 8192u                 /* the kernel's head, 4 bytes for each submission, and 16 for twice as many completions */
 #define ENTRIES_MAX 256u                 /* of one thread */
 #define HEADER_BYTES 4096u               /* of an entry's memory, before the payload */
 
+/* As io_uring_queue_init_params, but that the ring is in memory of ours and not mapped from its descriptor.  What is mapped lives as long as
+ * the process has memory, so that one thread that cannot die, since it waits for a disk or for us, would keep the rings when we are killed;
+ * these hold /dev/fuse, and the kernel would not find the connection closed.  (io_uring_queue_init_mem is newer than Debian 12's.) */
 int uring_ring_init(struct io_uring *ring, unsigned flags)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 | flags };
+	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 | IORING_SETUP_NO_MMAP | flags };
+	char *memory = mmap(NULL, RING_BYTES + SQES_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	return io_uring_queue_init_params(RING_ENTRIES, ring, &params);
+	if (memory == MAP_FAILED)
+		return -errno;
+	params.cq_off.RING_USER_ADDR = (uintptr_t)memory;
+	params.sq_off.RING_USER_ADDR = (uintptr_t)memory + RING_BYTES;
+	int fd = (int)syscall(SYS_io_uring_setup, RING_ENTRIES, &params);
+	if (fd < 0) {
+		int error = errno;
+		munmap(memory, RING_BYTES + SQES_BYTES);
+		return -error;
+	}
+	unsigned *array = (unsigned *)(memory + params.sq_off.array);
+	for (unsigned i = 0; i < params.sq_entries; i++)
+		array[i] = i;
+	*ring = (struct io_uring){
+		.sq = {
+			.khead = (unsigned *)(memory + params.sq_off.head), .ktail = (unsigned *)(memory + params.sq_off.tail),
+			.kring_mask = (unsigned *)(memory + params.sq_off.ring_mask),
+			.kring_entries = (unsigned *)(memory + params.sq_off.ring_entries),
+			.kflags = (unsigned *)(memory + params.sq_off.flags), .kdropped = (unsigned *)(memory + params.sq_off.dropped),
+			.array = array, .sqes = (struct io_uring_sqe *)(memory + RING_BYTES),
+			.ring_mask = params.sq_entries - 1, .ring_entries = params.sq_entries,
+			.ring_ptr = memory, .ring_sz = RING_BYTES + SQES_BYTES,
+		},
+		.cq = {
+			.khead = (unsigned *)(memory + params.cq_off.head), .ktail = (unsigned *)(memory + params.cq_off.tail),
+			.kring_mask = (unsigned *)(memory + params.cq_off.ring_mask),
+			.kring_entries = (unsigned *)(memory + params.cq_off.ring_entries),
+			.kflags = (unsigned *)(memory + params.cq_off.flags), .koverflow = (unsigned *)(memory + params.cq_off.overflow),
+			.cqes = (struct io_uring_cqe *)(memory + params.cq_off.cqes),
+			.ring_mask = params.cq_entries - 1, .ring_entries = params.cq_entries,
+		},
+		.flags = params.flags, .features = params.features, .ring_fd = fd, .enter_ring_fd = fd,
+	};
+	return 0;
+}
+
+void uring_ring_free(struct io_uring *ring)
+{
+	close(ring->ring_fd);
+	munmap(ring->sq.ring_ptr, ring->sq.ring_sz);
 }
 
 struct entry *uring_entry_new(struct uring_thread *t)

@@ -3,14 +3,14 @@
 #define FS_FUSE_URING_INTERNAL_H
 
 #include "fs/fuse/fuse_internal.h"
-#include "fs/fuse/fuse_uring_abi.h"
-
 #include "base/list.h"
 
 #include <liburing.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+
+#include "fs/fuse/fuse_uring_abi.h"      /* what <liburing.h> has not */
 
 /* The least that the kernel accepts: the largest WRITE, and the largest answer. */
 #define PAYLOAD_BYTES FUSE_WRITE_BYTES_MAX
@@ -84,6 +84,7 @@ int uring_offer(unsigned *ret_queues, cpu_set_t *ret_online);
 
 /* A ring for commands of the connection, with these flags of io_uring_setup(2) besides.  0 or -errno. */
 int uring_ring_init(struct io_uring *ring, unsigned flags);
+void uring_ring_free(struct io_uring *ring);
 /* Zeroed, for io_uring_prep_...; submits what is there if the ring is full. */
 struct io_uring_sqe *uring_sqe(struct io_uring *ring);
 /* A new one of the thread's; NULL if it has too many, or without memory. */

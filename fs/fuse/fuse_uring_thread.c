@@ -326,7 +326,7 @@ static void *thread_main(void *ctx)
 		self = t;
 		serve_queue(t);
 	}
-	io_uring_queue_exit(&t->ring);
+	uring_ring_free(&t->ring);
 	return NULL;
 }
 

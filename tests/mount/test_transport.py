@@ -81,6 +81,28 @@ def seeks(scene):
         scene.umount()
 
 
+def seeks_without_privilege(scene):
+    """Where the kernel's pages cannot be asked for in a way that dies with the daemon (fs/fuse/fuse_pages.c), all is data."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    for transport, hole in [("device", BLOCK), ("uring", 3 * BLOCK)]:
+        with uring_offered():
+            run("setpriv", "--bounding-set", "-dac_read_search", "raid5cryptfs", *scene.key_options(CIPHERS[0]), "-o", f"transport={transport}",
+                *members, scene.mountpoint())
+            scene.mounts.append(scene.path("mnt"))
+            check_equal(transport_of(scene), transport, "what was asked for")
+            with open(scene.path("mnt/f"), "wb+", buffering=0) as f:
+                for number in [0, 2]:
+                    f.seek(number * BLOCK)
+                    f.write(b"x" * BLOCK)
+                for _ in range(2):
+                    check_equal(os.lseek(f.fileno(), 0, os.SEEK_DATA), 0, f"{transport}: data")
+                    check_equal(os.lseek(f.fileno(), 0, os.SEEK_HOLE), hole, f"{transport}: a hole")
+                    check_equal(os.lseek(f.fileno(), 2 * BLOCK, os.SEEK_DATA), 2 * BLOCK, f"{transport}: what was written last")
+            scene.umount()
+
+
 def large_and_small(scene):
     """Streams and small requests by turns, on one processor and on all, against what was written."""
     members = scene.images(4)
@@ -152,4 +174,4 @@ def aborted(scene):
 
 
 if __name__ == "__main__":
-    main(chosen, seeks, large_and_small, aborted)
+    main(chosen, seeks, seeks_without_privilege, large_and_small, aborted)

@@ -2,7 +2,6 @@
 
 Without a commit of its own (commit=3600) a daemon that is killed leaves only what was committed because somebody asked."""
 import contextlib
-import ctypes
 import fcntl
 import mmap
 import platform
@@ -10,15 +9,6 @@ import platform
 from lib import *
 
 LAZY = ("-o", "commit=3600")
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def syncfs(path):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        check_equal(LIBC.syncfs(fd), 0, "syncfs")
-    finally:
-        os.close(fd)
 
 
 def mount_lines(root):
@@ -90,7 +80,8 @@ def kill_and_detach(scene):
     scene.mounts.remove(scene.path("mnt"))
 
 
-def synced_is_durable(scene):
+def durable_after(scene, *syncs):
+    """After each of these ways to sync, is what was written before durable, and nothing else?"""
     need_root()
     release = tuple(int(n) for n in platform.release().split("-")[0].split(".")[:2])
     if release < (6, 18):
@@ -98,12 +89,12 @@ def synced_is_durable(scene):
     members = scene.images(3)
     scene.mkfs(members)
     m = scene.mountpoint() + "/"
-    for how in [os.sync, lambda: syncfs(m), lambda: syncfs(m + "synced"), lambda: run("sync", "-f", m + "synced")]:
+    for sync in syncs:
         scene.mount(members, *LAZY)
         data = os.urandom(300_000)
         write(m + "synced", data)
         os.makedirs(m + "folder/in it", exist_ok=True)
-        how()
+        sync()
         write(m + "after", b"x")
         loop = Loop(m)
         kill_and_detach(scene)
@@ -113,6 +104,11 @@ def synced_is_durable(scene):
         check(os.path.isdir(m + "folder/in it"), "folders too")
         check(not os.path.exists(m + "after"), "and nothing but that was committed: the test tests something")
         umount_now(scene)
+
+
+def synced_is_durable(scene):
+    m = scene.path("mnt/")
+    durable_after(scene, lambda: syncfs(m), lambda: syncfs(m + "synced"), lambda: run("sync", "-f", m + "synced"))
 
 
 def umount_releases(scene):
@@ -260,6 +256,21 @@ with open(sys.argv[1], "wb+", buffering=0) as f:
 """
 
 
+@contextlib.contextmanager
+def seeking(scene, count):
+    """Programs that write and seek in files of their own, until the mount or the block ends."""
+    seekers = [subprocess.Popen([sys.executable, "-c", SEEKER, scene.path(f"mnt/{i}")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+               for i in range(count)]
+    try:
+        for seeker in seekers:
+            seeker.stdout.readline()
+        yield
+    finally:
+        for seeker in seekers:
+            seeker.kill()
+            seeker.communicate()
+
+
 def ended_while_seeking(scene):
     """A seek in a file with changed pages waits for the kernel to write them, and so for the threads that end."""
     need_root()
@@ -267,18 +278,31 @@ def ended_while_seeking(scene):
     scene.mkfs(members)
     for number in range(5):
         scene.mount(members)
-        seekers = [subprocess.Popen([sys.executable, "-c", SEEKER, scene.path(f"mnt/{i}")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-                   for i in range(6)]
-        for seeker in seekers:
-            seeker.stdout.readline()
-        time.sleep(0.1 * number)
-        os.kill(scene.daemons()[0], signal.SIGTERM)
-        try:
+        with seeking(scene, 6):
+            time.sleep(0.1 * number)
+            os.kill(scene.daemons()[0], signal.SIGTERM)
             scene.wait_no_daemon(30)
-        finally:
-            for seeker in seekers:
-                seeker.kill()
-                seeker.communicate()
+        scene.mounts.remove(scene.path("mnt"))
+        check_free(members)
+
+
+def killed_while_seeking(scene):
+    """The wait for the kernel's pages must not keep the connection open beyond the daemon's death: nothing could end it then."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    for number in range(8):
+        scene.mount(members)
+        daemon = scene.daemons()[0]
+        with seeking(scene, 6):
+            time.sleep(0.1 * number)
+            os.kill(daemon, signal.SIGKILL)
+            try:
+                wait_for(lambda pid=daemon: not os.path.exists(f"/proc/{pid}"), "the daemon ends when it is killed", 30)
+            finally:
+                run("umount", "-f", scene.path("mnt"), code=None)        # which ends what still waits
+        if mount_lines(scene.path("mnt")):
+            unmount(scene.path("mnt"))
         scene.mounts.remove(scene.path("mnt"))
         check_free(members)
 
@@ -453,5 +477,5 @@ def waits_for_release(scene, who, home, tools):
 
 
 if __name__ == "__main__":
-    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, ended_while_seeking, failed, without_loop_devices,
-         ordinary_user)
+    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, ended_while_seeking, killed_while_seeking,
+         failed, without_loop_devices, ordinary_user)
