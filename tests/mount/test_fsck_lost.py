@@ -63,6 +63,45 @@ def lost_without_a_member(scene):
     scene.umount()
 
 
+def without_the_log(scene):
+    """Records of the intent log are damaged on both of its members: a mount shows what was committed, read-only, and its status says that
+    it has failed, until the log's rest is given up."""
+    members = scene.images(4)
+    scene.mkfs(members)
+    scene.mount(members, "-o", "commit=3600")
+    write(scene.path("mnt/committed"), b"committed")
+    syncfs(scene.path("mnt"))
+    before = [read(m) for m in members]
+    for number in range(5):
+        with open(scene.path(f"mnt/logged-{number}"), "wb") as f:
+            f.write(os.urandom(5000))
+            f.flush()
+            os.fsync(f.fileno())
+    records = [[i for i in range(0, len(old), BLOCK) if old[i:i + BLOCK] != new[i:i + BLOCK]]
+               for old, new in zip(before, map(read, members))]
+    mirrors = [m for m, places in zip(members, records) if places]
+    check_equal((len(mirrors), max(map(len, records)) > 10), (2, True), f"the log alone was written, on two members: {records}")
+    [daemon] = scene.daemons()
+    os.kill(daemon, signal.SIGKILL)
+    scene.wait_no_daemon()
+    unmount(scene.path("mnt"))
+    for m, places in zip(members, records):
+        if places:
+            flip(m, places[len(places) // 2])        # with genuine records behind it, which tell that some are missing
+    scene.mount(members, says="The intent log cannot be read to its end")
+    status = scene.status(scene.path("mnt"), code=FAILED)
+    check_equal((status["state"], status["read_only"], status["map"]), ("failed", True, "[UUUU]"), "the state")
+    check_equal(read(scene.path("mnt/committed")), b"committed", "what was committed is there")
+    scene.umount()
+    fsck(scene, members, "-n", code=LEFT, out="log")
+    fsck(scene, members, "-y", code=None, changes=True)
+    scene.mount(members)
+    check_equal(scene.status(scene.path("mnt"))["state"], "healthy", "the state")
+    check_equal(read(scene.path("mnt/committed")), b"committed", "what was committed is still there")
+    check_equal([os.path.exists(scene.path(f"mnt/logged-{number}")) for number in (0, 4)], [True, False], "what was logged before the damage")
+    scene.umount()
+
+
 def without_root_node(scene):
     """The file tree's root node is lost, on two members: only an older state can be had, and the messages say how."""
     members = scene.images(3, 32 << 20)
@@ -109,4 +148,4 @@ def without_root_node(scene):
 
 
 if __name__ == "__main__":
-    main(lost_data, lost_without_a_member, without_root_node)
+    main(lost_data, lost_without_a_member, without_the_log, without_root_node)
