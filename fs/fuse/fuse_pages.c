@@ -79,7 +79,8 @@ static int open_file(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t fi
 		return -errno;
 	if (device_at(mount_fd, "") != pages->device)
 		return -EXDEV;
-	int fd = open_by_handle_at(mount_fd, &of.handle, O_RDONLY | O_NOATIME | O_CLOEXEC);
+	/* O_NONBLOCK: it must not wait until a lease (fcntl(2)) is given up, which the one who seeks may have. */
+	int fd = open_by_handle_at(mount_fd, &of.handle, O_RDONLY | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 

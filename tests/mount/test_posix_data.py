@@ -2,6 +2,7 @@
 import fcntl
 import mmap
 import random
+import signal
 import threading
 import time
 
@@ -292,5 +293,18 @@ def concurrent(m):
         lib.check_equal(found, wanted, "links of a file")
 
 
+def seek_with_a_lease(m):
+    """One's own lease, which nobody can give up during the seek, must not delay it.  (By a ring, all is data then: fs/fuse/fuse_seek.c.)"""
+    fd = os.open(m + "leased", os.O_RDWR | os.O_CREAT)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    os.pwrite(fd, b"x" * 4096, 65536)
+    begin = time.monotonic()
+    lib.check_equal(os.lseek(fd, 0, os.SEEK_DATA), 0 if lib.TRANSPORT == "uring" else 65536, "SEEK_DATA")
+    lib.check(time.monotonic() - begin < 20, "the kernel waits 45 s for who has a lease")
+    os.close(fd)
+    signal.signal(signal.SIGIO, before)
+
+
 if __name__ == "__main__":
-    run_tests(truncate, times_of_direct_writes, data, locks, concurrent)
+    run_tests(truncate, times_of_direct_writes, data, locks, concurrent, seek_with_a_lease)
