@@ -13,7 +13,8 @@
 
 bool control_status_valid(const struct control_status *s)
 {
-	if (s->version != CONTROL_VERSION || s->member_count > MEMBERS_MAX || !memchr(s->name, 0, sizeof s->name))
+	if (s->version != CONTROL_VERSION || s->member_count > MEMBERS_MAX || !memchr(s->name, 0, sizeof s->name) ||
+	    !memchr(s->why_read_only, 0, sizeof s->why_read_only))
 		return false;
 	for (unsigned i = 0; i < MEMBERS_MAX; i++)
 		if (!memchr(s->members[i].path, 0, sizeof s->members[i].path))
@@ -75,6 +76,15 @@ static bool gave_up(struct fs *fs)
 	return !fs->options.read_only && (fs->read_only || fs->error || array_read_only(fs->array));
 }
 
+/* A member's failure comes before the commit's that it leads to. */
+static void fill_why(struct fs *fs, char ret_text[ARRAY_WHY_BYTES])
+{
+	array_why_read_only(fs->array, ret_text);
+	SCOPED_LOCK(&fs->lock);
+	if (!*ret_text)
+		memcpy(ret_text, fs->why_read_only, ARRAY_WHY_BYTES);
+}
+
 void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 {
 	struct array *array = fs_array(fs);
@@ -85,6 +95,8 @@ void control_status_of_fs(struct fs *fs, struct control_status *ret_status)
 	ret_status->mounted = true;
 	ret_status->startable = !gave_up(fs);
 	ret_status->read_only = fs_read_only(fs) || !ret_status->startable;
+	if (!ret_status->startable)
+		fill_why(fs, ret_status->why_read_only);
 	ret_status->degraded = array_degraded(array);
 	ret_status->has_engine = fs->keys->data.cipher != CIPHER_NONE;
 	ret_status->engine = (uint8_t)fs->keys->data.engine;

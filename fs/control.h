@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <sys/ioctl.h>
 
-#define CONTROL_VERSION 7u
+#define CONTROL_VERSION 8u
 #define CONTROL_PATH_BYTES 256u
 
 struct control_member {
@@ -57,6 +57,7 @@ struct control_status {
 	uint64_t capacity_bytes, free_bytes;
 	struct scrub_status scrub;       /* only while mounted */
 	struct control_job job;
+	char why_read_only[ARRAY_WHY_BYTES];             /* the failure that ended writing; empty: none */
 	char stalled[STALL_TASKS][STALL_TEXT_BYTES];     /* work that cannot go on, and why; empty: none */
 	struct control_member members[MEMBERS_MAX];
 };

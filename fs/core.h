@@ -122,6 +122,7 @@ struct fs {
 	uint64_t tree_generation, tree_before;   /* of the trees that the newest root names */
 	uint64_t commit_wanted;          /* somebody waits for this generation */
 	int error;                       /* sticky: a commit failed; everything that writes returns it */
+	char why_read_only[ARRAY_WHY_BYTES];     /* the first failure that ended writing, told; empty: none did */
 
 	/* Dirty memory: record data and dirty nodes, in bytes. */
 	_Atomic uint64_t record_bytes;
@@ -191,6 +192,8 @@ static inline const struct keys *fs_keys(const struct fs *fs) { return fs->keys;
 struct txn *txn_new(uint64_t generation);
 void txn_free(struct txn *txn);
 void txn_mark_dirty(struct fs *fs);
+/* Tells what has ended writing, and remembers the first. Lock held, or at open. */
+void fs_tell_read_only(struct fs *fs, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Lock held: nothing is written from now on, with `why` told once; wakes everybody who waits. `error` is negative. */
 void fs_give_up(struct fs *fs, int error, const char *why);
 /* A block run of the file tree or of data is no longer used from the open transaction on. */

@@ -351,7 +351,7 @@ static int load_space(struct fs *fs)
 /* Salvage and repair go on without them: space figures come from the root, and nothing can be allocated. */
 static int load_without_space(struct fs *fs, int error)
 {
-	event_report(&fs->options.events, EVENT_READ_ONLY, -1, "The system tree cannot be read (%s): the filesystem is read-only. "
+	fs_tell_read_only(fs, "The system tree cannot be read (%s): the filesystem is read-only. "
 		"fsck.raid5cryptfs can make it anew from the files.", strerror(-error));
 	fs->system_lost = fs->read_only = true;
 	int r = repair_without_space(fs);

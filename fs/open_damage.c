@@ -75,7 +75,7 @@ static void on_skip(void *ctx, uint64_t object, uint64_t block, uint64_t blocks)
 static void tell_replayed(struct fs *fs, const struct log_replayed *replayed)
 {
 	if (replayed->damaged)
-		event_report(&fs->options.events, EVENT_READ_ONLY, -1, "The intent log cannot be read to its end from the members that are there: "
+		fs_tell_read_only(fs, "The intent log cannot be read to its end from the members that are there: "
 			"what was synced after its first %llu records may be missing. The filesystem is read-only. Give all members that there are; "
 			"if it stays so, copy what you need, and run fsck.raid5cryptfs: -n names files that are concerned, -y gives up what cannot be "
 			"read of the log.", (unsigned long long)replayed->records);

@@ -3,6 +3,8 @@
 #include "fs/space/space.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -62,13 +64,24 @@ void txn_mark_dirty(struct fs *fs)
 	pthread_cond_signal(&fs->wake_commit);
 }
 
+void fs_tell_read_only(struct fs *fs, const char *format, ...)
+{
+	char text[ARRAY_WHY_BYTES];
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(text, sizeof text, format, ap);
+	va_end(ap);
+	if (!*fs->why_read_only)
+		memcpy(fs->why_read_only, text, sizeof text);
+	event_report(&fs->options.events, EVENT_READ_ONLY, -1, "%s", text);
+}
+
 void fs_give_up(struct fs *fs, int error, const char *why)
 {
 	if (fs->error)
 		return;
 	fs->error = error;
-	event_report(&fs->options.events, EVENT_READ_ONLY, -1,
-		"%s (%s): the filesystem is read-only now; what was synced before is safe", why, strerror(-error));
+	fs_tell_read_only(fs, "%s (%s): the filesystem is read-only now; what was synced before is safe", why, strerror(-error));
 	pthread_cond_broadcast(&fs->progress);
 	pthread_cond_signal(&fs->wake_commit);
 }

@@ -102,6 +102,9 @@ const struct root_header *array_root_header(const struct array *array);
 const struct config *array_config(const struct array *array);
 const struct label *array_label(const struct array *array);
 bool array_read_only(const struct array *array);
+#define ARRAY_WHY_BYTES 768u
+/* Why it went read-only, one sentence or more for people; empty if it did not. */
+void array_why_read_only(struct array *array, char ret_text[ARRAY_WHY_BYTES]);
 /* The id of this mount: random once array_take_term has succeeded, zeros before. */
 struct mount_id array_mount(const struct array *array);
 

@@ -68,6 +68,7 @@ struct array {
 	uint64_t term, next_term;            /* of this mount (0 before it takes one), and the one to take */
 	struct mount_id mount;
 	_Atomic bool read_only;
+	char why_read_only[ARRAY_WHY_BYTES];     /* under the mutex; empty: not because of failures */
 	pthread_mutex_t mutex;
 	_Atomic unsigned member_count;
 	struct member members[MEMBERS_MAX];

@@ -76,11 +76,17 @@ int member_write_failed(struct array *array, unsigned index, int error, const ch
 	if (!atomic_exchange(&array->read_only, true)) {
 		char text[MEMBER_NAME_BYTES + 64];
 		describe(member, index, text, sizeof text);
-		event_report(array->events, EVENT_READ_ONLY, (int)index,
-			"%s: %s, and another member is not in sync: the array is read-only from now on. What was committed stays readable. "
-			"Unmount, check cables and power, and mount again.", text, why);
+		snprintf(array->why_read_only, sizeof array->why_read_only, "%s: %s, and another member is not in sync: the array is read-only "
+			"from now on. What was committed stays readable. Unmount, check cables and power, and mount again.", text, why);
+		event_report(array->events, EVENT_READ_ONLY, (int)index, "%s", array->why_read_only);
 	}
 	return -EIO;
+}
+
+void array_why_read_only(struct array *array, char ret_text[ARRAY_WHY_BYTES])
+{
+	SCOPED_LOCK(&array->mutex);
+	snprintf(ret_text, ARRAY_WHY_BYTES, "%s", array->why_read_only);
 }
 
 /* Under the mutex. */

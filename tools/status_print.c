@@ -283,6 +283,15 @@ static void print_job(const struct status_list *list, const struct control_statu
 	fputs(job->waits ? ", waits for a member\n" : "\n", out);
 }
 
+static void print_why_read_only(const struct control_status *s, FILE *out)
+{
+	if (!s->why_read_only[0])
+		return;
+	fputs("  read-only      ", out);
+	print_clean(s->why_read_only, out);
+	fputc('\n', out);
+}
+
 /* What cannot go on says itself what it is. */
 static void print_stalled(const struct control_status *s, FILE *out)
 {
@@ -319,6 +328,7 @@ static void print_array(const struct status_list *list, const struct status_entr
 			cli_size(s->capacity_bytes, capacity));
 	print_scrub(list, s, out);
 	print_job(list, s, out);
+	print_why_read_only(s, out);
 	print_stalled(s, out);
 	for (unsigned i = 0; i < s->member_count; i++)
 		print_member(list, entry, i, out);
@@ -524,8 +534,9 @@ static void json_array(const struct status_entry *entry, FILE *out)
 	json_key_string("cipher", cipher_text(s), out);
 	json_key_string("engine", engine_text(s), out);
 	json_key_string("transport", transport_text(s), out);
-	fprintf(out, ",\"read_only\":%s,\"degraded\":%s,\"generation\":%" PRIu64, json_bool(s->read_only), json_bool(s->degraded),
-		s->generation);
+	fprintf(out, ",\"read_only\":%s", json_bool(s->read_only));
+	json_key_string("why_read_only", *s->why_read_only ? s->why_read_only : NULL, out);
+	fprintf(out, ",\"degraded\":%s,\"generation\":%" PRIu64, json_bool(s->degraded), s->generation);
 	if (s->has_space)
 		fprintf(out, ",\"capacity_bytes\":%" PRIu64 ",\"free_bytes\":%" PRIu64, s->capacity_bytes, s->free_bytes);
 	else

@@ -73,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_accept();
 		MUST(status->version == CONTROL_VERSION && status->member_count <= MEMBERS_MAX);
 		MUST(memchr(status->name, 0, sizeof status->name));
+		MUST(memchr(status->why_read_only, 0, sizeof status->why_read_only));
 		for (unsigned i = 0; i < status->member_count; i++)
 			MUST(memchr(status->members[i].path, 0, sizeof status->members[i].path));
 		for (unsigned i = 0; i < STALL_TASKS; i++)

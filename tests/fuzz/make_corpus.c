@@ -274,6 +274,7 @@ static void put_status(struct simfs *sim)
 	for (unsigned i = 0; i < status.member_count; i++)
 		status.members[i].role = MEMBER_VOTER, status.members[i].needed = true;
 	snprintf(status.stalled[STALL_CATCHUP], sizeof status.stalled[STALL_CATCHUP], "A \"node\" cannot be read.");
+	snprintf(status.why_read_only, sizeof status.why_read_only, "A \"disk\" failed.");
 	put_structure("control", "degraded", &status, sizeof status);
 	put_replacing(&status);
 }

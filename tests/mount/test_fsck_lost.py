@@ -91,6 +91,8 @@ def without_the_log(scene):
     scene.mount(members, says="The intent log cannot be read to its end")
     status = scene.status(scene.path("mnt"), code=FAILED)
     check_equal((status["state"], status["read_only"], status["map"]), ("failed", True, "[UUUU]"), "the state")
+    check("The intent log cannot be read to its end" in status["why_read_only"], f"the reason: {status}")
+    check("read-only      The intent log" in run("raid5cryptfs-status", scene.path("mnt"), code=FAILED).out, "it is told people too")
     check_equal(read(scene.path("mnt/committed")), b"committed", "what was committed is there")
     scene.umount()
     fsck(scene, members, "-n", code=LEFT, out="log")

@@ -336,6 +336,8 @@ def failed(scene):
         status = scene.status(m, code=code)
         check_equal(status["state"], {DEGRADED: "degraded", FAILED: "failed"}[code], "the state")
         check_equal(status["read_only"], code == FAILED, "read-only")
+        check(code == DEGRADED and status["why_read_only"] is None or "No space left on device" in (status["why_read_only"] or ""),
+              f"the reason, if it is: {status['why_read_only']}")
     check_equal(read(m + "synced"), b"x", "what can be read")
     umount_now(scene)
     check_free(members)

@@ -191,6 +191,20 @@ static void test_scrub_members(void)
 		"{\"uuid\":\"04000000-0000-0000-0000-000000000000\",\"index\":null,\"units\":7}],\"began\"");
 }
 
+static void test_why_read_only(void)
+{
+	begin();
+	SAYS_NOT("  read-only ");
+	JSON("\"why_read_only\":null,");
+	status.read_only = true;
+	status.startable = false;
+	snprintf(status.why_read_only, sizeof status.why_read_only, "It \"broke\".\x1b");
+	SAYS("  read-only      It \"broke\".?\n");
+	JSON("\"read_only\":true,\"why_read_only\":\"It \\\"broke\\\".\\u001b\",");
+	memset(status.why_read_only, 'x', sizeof status.why_read_only);
+	CHECK(!control_status_valid(&status));
+}
+
 static void test_stalled(void)
 {
 	begin();
@@ -291,6 +305,7 @@ int main(void)
 	test_scrub();
 	test_scrub_members();
 	test_stalled();
+	test_why_read_only();
 	test_hostile();
 	test_others();
 	return CHECK_DONE();
