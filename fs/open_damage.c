@@ -75,10 +75,10 @@ static void on_skip(void *ctx, uint64_t object, uint64_t block, uint64_t blocks)
 static void tell_replayed(struct fs *fs, const struct log_replayed *replayed)
 {
 	if (replayed->damaged)
-		fs_tell_read_only(fs, "The intent log cannot be read to its end from the members that are there: "
-			"what was synced after its first %llu records may be missing. The filesystem is read-only. Give all members that there are; "
-			"if it stays so, copy what you need, and run fsck.raid5cryptfs: -n names files that are concerned, -y gives up what cannot be "
-			"read of the log.", (unsigned long long)replayed->records);
+		fs_tell_read_only(fs, "The intent log cannot be read to its end from the members that are there: of what was synced after the last "
+			"commit, only the first %llu records could be had. The filesystem is read-only. Give all members that there are; if it stays "
+			"so, copy what you need, and run fsck.raid5cryptfs: -n names files that are concerned, -y gives up what cannot be read of "
+			"the log.", (unsigned long long)replayed->records);
 	else if (replayed->skipped || replayed->has_unread)
 		event_report(&fs->options.events, EVENT_WARNING, -1, "The array was not unmounted: %llu records of its intent log were replayed, as "
 			"far as what they change can be read.", (unsigned long long)replayed->records);
