@@ -110,6 +110,22 @@ bool mount_at(const char *mountpoint, char *type, size_t type_bytes, dev_t *ret_
 	return s.found;
 }
 
+static bool match_ours(void *ctx, const struct mount_entry *entry)
+{
+	struct search *s = ctx;
+
+	s->found = entry->dev == s->dev && mount_type_is_ours(entry->type);
+	return !s->found;
+}
+
+bool mount_is_ours(dev_t dev)
+{
+	struct search s = { .dev = dev };
+
+	mounts_each(match_ours, &s);
+	return s.found;
+}
+
 static bool match_device(void *ctx, const struct mount_entry *entry)
 {
 	struct search *s = ctx;

@@ -22,6 +22,8 @@ int mounts_each(bool (*each)(void *ctx, const struct mount_entry *entry), void *
 
 /* The type and device of what is mounted on exactly this path (the topmost), or false.  `type` may be NULL. */
 bool mount_at(const char *mountpoint, char *type, size_t type_bytes, dev_t *ret_dev);
+/* Is what is mounted under this number one of raid5cryptfs's? */
+bool mount_is_ours(dev_t dev);
 /* Is the block device mounted somewhere, or swapped to? */
 bool device_is_mounted(dev_t dev);
 

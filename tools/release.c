@@ -6,6 +6,7 @@
 #include "tools/release.h"
 
 #include "base/cleanup.h"
+#include "tools/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -90,6 +92,13 @@ int release_paths(const struct control_status *status, struct member_paths *ret_
 	return r;
 }
 
+static bool is_ours(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && mount_is_ours(st.st_dev);
+}
+
 int release_ask_daemon(const char *mountpoint, struct control_status *ret_status, struct fail *fail)
 {
 	autoclose int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -98,10 +107,11 @@ int release_ask_daemon(const char *mountpoint, struct control_status *ret_status
 		return fail_set(fail, errno, errno == EACCES ? FAIL_SYSTEM : FAIL_NOT_FOUND, "%s: %s%s", mountpoint,
 			errno == ENOTCONN ? "the mount lost its daemon; unmount it, and mount again" : strerror(errno),
 			errno == EACCES ? "; only who mounted it may look, unless it was mounted with allow_other" : "");
-	if (ioctl(fd, CONTROL_STATUS, ret_status) < 0)
-		return fail_set(fail, errno, FAIL_NOT_FOUND, "%s: no raid5cryptfs array is mounted here", mountpoint);
-	if (!control_status_valid(ret_status))
-		return fail_set(fail, EPROTO, FAIL_VERSION, "%s: mounted by another version of raid5cryptfs; use its raid5cryptfs-status",
-			mountpoint);
+	bool answered = ioctl(fd, CONTROL_STATUS, ret_status) == 0;
+	if (!answered && !is_ours(fd))
+		return fail_set(fail, ENOTTY, FAIL_NOT_FOUND, "%s: no raid5cryptfs array is mounted here", mountpoint);
+	if (!answered || !control_status_valid(ret_status))
+		return fail_set(fail, EPROTO, FAIL_VERSION, "%s: mounted by another version of raid5cryptfs; use the tools of that version, or "
+			"unmount it, and mount it with this one", mountpoint);
 	return 0;
 }

@@ -39,7 +39,7 @@ static int add(struct status_request *request, const struct control_status *stat
 
 /* ---- Mounted ---- */
 
-static int add_mountpoint(struct status_request *request, const char *mountpoint, struct fail *fail)
+static int add_mountpoint(struct status_request *request, const char *mountpoint, struct status_entry **ret_entry, struct fail *fail)
 {
 	autofree struct control_status *status = calloc(1, sizeof *status);
 
@@ -47,7 +47,7 @@ static int add_mountpoint(struct status_request *request, const char *mountpoint
 		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	int r = release_ask_daemon(mountpoint, status, fail);
 	autofree char *absolute = r < 0 ? NULL : realpath(mountpoint, NULL);
-	return r < 0 ? r : add(request, status, absolute ? absolute : mountpoint, NULL, fail);
+	return r < 0 ? r : add(request, status, absolute ? absolute : mountpoint, ret_entry, fail);
 }
 
 static bool add_mount(void *ctx, const struct mount_entry *entry)
@@ -57,7 +57,7 @@ static bool add_mount(void *ctx, const struct mount_entry *entry)
 
 	if (!mount_type_is_ours(entry->type))
 		return true;
-	int r = add_mountpoint(request, entry->mountpoint, &fail);
+	int r = add_mountpoint(request, entry->mountpoint, NULL, &fail);
 	if (r == -EACCES)
 		request->refused = true;         /* another user's: told, and no reason to call the others unwell */
 	if (r < 0) {
@@ -103,20 +103,52 @@ static int status_with_key(struct status_request *request, struct probe *probe, 
 	return fs_close(fs, false);
 }
 
-/* Devices that carry a label of the array, but are none of its members as they are now. */
+/* Is it a member as they are now?  One that a mount does without is not. */
+static bool has_member(const struct status_entry *entry, const struct uuid *member)
+{
+	for (unsigned i = 0; i < entry->status.member_count; i++) {
+		const struct control_member *m = &entry->status.members[i];
+		if (m->role != MEMBER_UNUSED && (*m->path || !entry->mountpoint) && uuid_equal(&m->uuid, member))
+			return true;
+	}
+	return false;
+}
+
+/* Devices that carry a label of the array, but are none of its members. */
 static int add_others(const struct probe *probe, struct status_entry *entry)
 {
 	int r = 0;
 
 	for (unsigned i = 0; !r && i < probe->count; i++) {
 		const struct probe_member *p = &probe->members[i];
-		bool member = p->label_status != 0;
-		for (unsigned j = 0; !member && j < entry->status.member_count; j++)
-			member = entry->status.members[j].role != MEMBER_UNUSED && uuid_equal(&entry->status.members[j].uuid, &p->label.member);
-		if (!member && p->disk)
+		if (p->label_status == 0 && !has_member(entry, &p->label.member) && p->disk)
 			r = status_entry_add_other(entry, p->disk->name, &p->label.member);
 	}
 	return r;
+}
+
+struct mounted {
+	const struct uuid *array;
+	char *mountpoint;                /* NULL: it is not, as far as this user can see */
+};
+
+static bool match_array(void *ctx, const struct mount_entry *entry)
+{
+	struct mounted *m = ctx;
+	autofree struct control_status *status = calloc(1, sizeof *status);
+
+	if (status && mount_type_is_ours(entry->type) && !release_ask_daemon(entry->mountpoint, status, NULL) &&
+	    uuid_equal(&status->array, m->array))
+		m->mountpoint = strdup(entry->mountpoint);
+	return !m->mountpoint;
+}
+
+static char *mountpoint_of(const struct uuid *array)
+{
+	struct mounted m = { .array = array };
+
+	mounts_each(match_array, &m);
+	return m.mountpoint;
 }
 
 static int add_members(struct status_request *request, const struct member_paths *paths, struct fail *fail)
@@ -134,15 +166,16 @@ static int add_members(struct status_request *request, const struct member_paths
 		r = array_probe(disks, count, &probe, fail);
 	if (r < 0)
 		return r;
-	if (request->key_file) {
+	int known = control_status_of_probe(probe, status);
+	autofree char *mountpoint = known < 0 ? NULL : mountpoint_of(&status->array);
+	if (request->key_file && !mountpoint) {
 		r = status_with_key(request, probe, status, fail);
 		return r < 0 ? r : add(request, status, NULL, NULL, fail);
 	}
-	r = control_status_of_probe(probe, status);
-	if (r < 0)
-		fail_set(fail, -r, FAIL_DAMAGED, "%s: no configuration of the array can be read from the members given", paths->paths[0]);
+	if (known < 0)
+		r = fail_set(fail, -known, FAIL_DAMAGED, "%s: no configuration of the array can be read from the members given", paths->paths[0]);
 	else
-		r = add(request, status, NULL, &entry, fail);
+		r = mountpoint ? add_mountpoint(request, mountpoint, &entry, fail) : add(request, status, NULL, &entry, fail);
 	if (!r && add_others(probe, entry) < 0)
 		r = fail_set(fail, ENOMEM, FAIL_SYSTEM, "out of memory");
 	probe_free(probe);
@@ -170,12 +203,7 @@ static bool seen_before(const struct found_members *found, unsigned index)
 /* A device of a mounted array: one that the mount does not have is told. */
 static int add_to_mounted(struct status_entry *entry, const struct found_member *found)
 {
-	for (unsigned i = 0; i < entry->status.member_count; i++) {
-		const struct control_member *m = &entry->status.members[i];
-		if (m->role != MEMBER_UNUSED && *m->path && uuid_equal(&m->uuid, &found->label.member))
-			return 0;
-	}
-	return status_entry_add_other(entry, found->path, &found->label.member);
+	return has_member(entry, &found->label.member) ? 0 : status_entry_add_other(entry, found->path, &found->label.member);
 }
 
 static int add_found(struct status_request *request, const struct found_members *found)
@@ -280,7 +308,7 @@ int status_collect(struct status_request *request, char **arguments, int count, 
 		return add_all(request, fail);
 	if (is_directory(arguments[0])) {
 		for (int i = 0; !r && i < count; i++)
-			r = request->wait ? add_mountpoint_later(request, arguments[i], fail) : add_mountpoint(request, arguments[i], fail);
+			r = request->wait ? add_mountpoint_later(request, arguments[i], fail) : add_mountpoint(request, arguments[i], NULL, fail);
 		return r;
 	}
 	r = member_paths_from_arguments(arguments, count, &paths, fail);

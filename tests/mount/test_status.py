@@ -1,7 +1,9 @@
 """raid5cryptfs-status: what it says of each state, its exit code, JSON as documented, the search, and --watch."""
+import errno
 import pty
 import re
 import select
+import struct
 
 from faulty import *
 
@@ -112,6 +114,63 @@ def everything(*options):
     check_json(value)
     text = run("raid5cryptfs-status", *options, code=None)
     return value, text.out, text.err
+
+
+def mounted(scene):
+    """Members of an array that is mounted: the mount tells, of all members, and of a device that is none of its own."""
+    members = scene.images(3)
+    scene.mkfs(members)
+    scene.mount(members[:2])
+    write(scene.path("mnt/x"), b"x")
+    syncfs(scene.path("mnt"))
+    for given in [members[:1], members[1:], members]:
+        entry = scene.status(*given, code=DEGRADED)
+        check_equal((entry["mountpoint"], entry["map"], entry["transport"]), (scene.path("mnt"), "[UU_]", TRANSPORT or "device"), "the mount")
+        check_equal([other["path"] for other in entry["others"]], [m for m in given if m == members[2]], "what the mount does not have")
+    check_equal(scene.status(*members, code=DEGRADED, options=["--key-file", scene.key()])["mountpoint"], scene.path("mnt"), "with a key")
+    scene.umount()
+    check_equal(scene.status(*members, code=DEGRADED)["mountpoint"], None, "unmounted; the third is out of date")
+
+
+class OtherVersion:
+    """A mount of this type that does not know what it is asked, by hand: include/uapi/linux/fuse.h."""
+    GETATTR, INIT, OPENDIR, RELEASEDIR, IOCTL = 3, 26, 27, 29, 39
+
+    def __init__(self, path):
+        self.fd = os.open("/dev/fuse", os.O_RDWR)
+        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0"
+        check_equal(LIBC.mount(b"other", path.encode(), b"fuse.raid5cryptfs", 0, options.encode()), 0, "mount(2)")
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def answer(self, opcode):
+        if opcode == self.INIT:
+            return 0, struct.pack("<IIIIHHIIHHI28x", 7, 31, 0, 0, 0, 0, 4096, 1, 0, 0, 0)
+        if opcode == self.GETATTR:
+            return 0, struct.pack("<QII", 0, 0, 0) + struct.pack("<6Q10I", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
+        if opcode == self.OPENDIR:
+            return 0, bytes(16)
+        return (0 if opcode == self.RELEASEDIR else -errno.ENOTTY if opcode == self.IOCTL else -errno.ENOSYS), b""
+
+    def serve(self):
+        with contextlib.suppress(OSError):       # the unmount
+            while True:
+                _, opcode, unique = struct.unpack_from("<IIQ", os.read(self.fd, 1 << 17))
+                error, body = self.answer(opcode)
+                os.write(self.fd, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
+
+
+def other_version(scene):
+    """After an upgrade below a mount the tools say what is the matter, and not that nothing is mounted."""
+    need_root()
+    path = scene.mountpoint()
+    OtherVersion(path)
+    says = [f"{path}: mounted by another version of raid5cryptfs; use the tools of that version, or unmount it"]
+    run("raid5cryptfs-status", path, code=VERSION, says=says)
+    run("raid5cryptfs-status", "--mounted", code=None, says=says)
+    run("raid5cryptfs-rebuild", "fail", path, "1", code=VERSION, says=says)
+    run("raid5cryptfs-scrub", "status", path, code=VERSION, says=says)
+    run("umount", path)
+    run("raid5cryptfs-status", path, code=NOT_FOUND, says=f"{path}: no raid5cryptfs array is mounted here")
 
 
 def search(scene):
@@ -369,4 +428,4 @@ def watch_terminal(scene):
 
 
 if __name__ == "__main__":
-    main(states, wrong, search, twice, partitions, ordinary_user, watch, watch_change, watch_terminal)
+    main(states, wrong, mounted, other_version, search, twice, partitions, ordinary_user, watch, watch_change, watch_terminal)
