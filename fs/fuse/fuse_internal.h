@@ -91,8 +91,9 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 /* For the filesystem that is mounted there, before the loop; NULL if there can be none. */
 struct fuse_pages *fuse_pages_start(const char *mountpoint);
 /* Has the kernel write the changed pages of a file, and waits for that, while the loop runs; one thread's alone.  -errno if the kernel
- * could not be asked: always without `pages`. */
-int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation);
+ * could not be asked: always without `pages`.  *ret_error: 0, or -errno of pages that could not be written, of which the writer's close(2)
+ * is told no more. */
+int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation, int *ret_error);
 void fuse_pages_stop(struct fuse_pages *pages);
 
 /* ---- fs/fuse/fuse_wait.c ---- */

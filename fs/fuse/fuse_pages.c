@@ -7,7 +7,8 @@
  * So there is a thread with a table of descriptors of its own, which has nothing of ours in it.  It opens the file as a client would, by
  * handle, since we know inodes and not paths, and asks with sync_file_range(2), the one way that does not take the inode's lock, which a
  * seek holds.  It is killed with us, and when the other threads are gone nobody holds /dev/fuse.  While it has the file open the mount is
- * busy, but somebody waits then for the answer to a seek, with the file open as well.
+ * busy, but somebody waits then for the answer to a seek, with the file open as well.  And as any close(2) of the file it takes away the
+ * error that the writer's would tell, if pages could not be written: so that error becomes the answer to the seek.
  *
  * Opening by handle takes CAP_DAC_READ_SEARCH; and before Linux 6.16 pages counted as written when they were queued for us.  Without
  * these, or when the mount has been moved, fuse_pages_write says that it cannot, and the caller is left with the notification. */
@@ -42,7 +43,7 @@ struct fuse_pages {
 	bool asked, stop;
 	fuse_ino_t ino;
 	uint32_t file_generation;
-	int result;                      /* once it is no longer asked */
+	int result, error;               /* once it is no longer asked */
 };
 
 static bool kernel_waits_for_pages(void)
@@ -84,14 +85,14 @@ static int open_file(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t fi
 	return fd < 0 ? -errno : fd;
 }
 
-static int write_pages(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation)
+static int write_pages(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation, int *ret_error)
 {
 	autoclose int fd = open_file(pages, ino, file_generation);
 
 	if (fd < 0)
 		return fd == -ESTALE ? 0 : fd;   /* the kernel does not have the inode, and so no pages */
-	/* An error is the writer's to be told of, at its fsync or close. */
-	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		*ret_error = -errno;
 	return 0;
 }
 
@@ -109,9 +110,10 @@ static void *pages_thread(void *ctx)
 		fuse_ino_t ino = pages->ino;
 		uint32_t file_generation = pages->file_generation;
 		pthread_mutex_unlock(&pages->lock);
-		int r = alone ? write_pages(pages, ino, file_generation) : -EOPNOTSUPP;
+		int error = 0, r = alone ? write_pages(pages, ino, file_generation, &error) : -EOPNOTSUPP;
 		pthread_mutex_lock(&pages->lock);
 		pages->result = r;
+		pages->error = error;
 		pages->asked = false;
 		pthread_cond_broadcast(&pages->changed);
 	}
@@ -119,7 +121,7 @@ static void *pages_thread(void *ctx)
 	return NULL;
 }
 
-int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation)
+int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation, int *ret_error)
 {
 	if (!pages)
 		return -EOPNOTSUPP;
@@ -130,6 +132,7 @@ int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_gen
 	pthread_cond_broadcast(&pages->changed);
 	while (pages->asked)
 		pthread_cond_wait(&pages->changed, &pages->lock);
+	*ret_error = pages->error;
 	return pages->result;
 }
 

@@ -100,20 +100,22 @@ static void answer(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int wh
 		fuse_reply_lseek(req, (off_t)found);
 }
 
-/* False: it cannot be done.  With the transport uring a wait for the kernel may not hold /dev/fuse in any case: requests that are on their
- * way to threads which have been killed are then not ended even by who ends the connection. */
-static bool write_pages(struct fuse_seeker *seeker, fuse_ino_t ino)
+/* 0, or the error to answer with: -ENOSYS if it cannot be done, by which the kernel takes all for data from now on.  With the transport uring
+ * a wait for the kernel may not hold /dev/fuse in any case: requests that are on their way to threads which have been killed are then not
+ * ended even by who ends the connection. */
+static int write_pages(struct fuse_seeker *seeker, fuse_ino_t ino)
 {
 	struct fuse_server *server = seeker->server;
 	struct fs_attr attr;
+	int error;
 
-	if (!fs_getattr(server->fs, ino, &attr) && !fuse_pages_write(seeker->pages, ino, attr.generation))
-		return true;
+	if (!fs_getattr(server->fs, ino, &attr) && !fuse_pages_write(seeker->pages, ino, attr.generation, &error))
+		return error;
 	if (fuse_uring_begun(server))
-		return false;
+		return -ENOSYS;
 	/* A failure (the inode is not in the kernel's cache) means that there are no pages either. */
 	fuse_lowlevel_notify_inval_inode(server->session, ino, 0, 0);
-	return true;
+	return 0;
 }
 
 static void *seek_thread(void *ctx)
@@ -129,10 +131,11 @@ static void *seek_thread(void *ctx)
 		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
 		list_remove(&seek->link);
 		pthread_mutex_unlock(&seeker->lock);
-		if (write_pages(seeker, seek->ino))
-			answer(seek->req, seek->ino, seek->offset_bytes, seek->whence);
+		int r = write_pages(seeker, seek->ino);
+		if (r < 0)
+			reply_result(seek->req, r);
 		else
-			fuse_reply_err(seek->req, ENOSYS);       /* the kernel takes all for data from now on */
+			answer(seek->req, seek->ino, seek->offset_bytes, seek->whence);
 		free(seek);
 		pthread_mutex_lock(&seeker->lock);
 	}
