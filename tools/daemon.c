@@ -5,12 +5,15 @@
  *
  * Ending on a signal: an unmount makes the kernel write back, and this very process must serve that.  So another
  * process (it may wait in the kernel for us, and must not be a thread of ours, or a kill would wait for ever) calls
- * syncfs and unmounts.  If files are open it detaches the mount and writes back once more; then the loop is ended. */
+ * syncfs, detaches the mount, and writes back once more.  That is the end if nothing was open; else the loop is ended.
+ * It does so wherever the filesystem is mounted by then: it may have been moved, or bound to other places.  What somebody
+ * mounted over it is none of ours. */
 #include "tools/daemon.h"
 
 #include "fs/fuse/fuse.h"
 #include "tools/alert_kinds.h"
 #include "tools/cli.h"
+#include "tools/mounts.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -191,44 +194,79 @@ static int fusermount(const char *flags, const char *mountpoint)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-static _Noreturn void helper(const char *mountpoint)
+/* Where the filesystem is mounted. */
+struct places {
+	dev_t device;
+	char **paths;
+	unsigned count;
+};
+
+static bool add_place(void *ctx, const struct mount_entry *entry)
+{
+	struct places *places = ctx;
+
+	if (entry->dev != places->device)
+		return true;
+	char **paths = reallocarray(places->paths, places->count + 1, sizeof *paths);
+	if (!paths)
+		return false;
+	places->paths = paths;
+	paths[places->count] = strdup(entry->mountpoint);
+	if (!paths[places->count])
+		return false;
+	places->count++;
+	return true;
+}
+
+static void detach(const char *path)
+{
+	if (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+		fusermount("-uqz", path);
+}
+
+static _Noreturn void helper(const struct places *places)
 {
 	sigset_t none;
+	int fd = -1;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* The descriptors of the session and of the members must not outlive the daemon in here. */
 	close_range(3, ~0U, 0);
-	int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		syncfs(fd);
-		close(fd);
-	}
-	if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 || (errno == EPERM && fusermount("-uq", mountpoint) == 0))
-		_exit(0);
-	fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
-		fusermount("-uqz", mountpoint);
+	for (unsigned i = 0; i < places->count && fd < 0; i++)
+		if (fuse_device_at(AT_FDCWD, places->paths[i]) == places->device)
+			fd = open(places->paths[i], O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
 		syncfs(fd);
-	_exit(1);
+	for (unsigned i = places->count; i-- > 0;)
+		if (fuse_device_at(AT_FDCWD, places->paths[i]) == places->device)
+			detach(places->paths[i]);
+	if (fd >= 0)
+		syncfs(fd);
+	_exit(0);
 }
 
 static void *watch_thread(void *ctx)
 {
 	sigset_t set = ending_signals();
-	int signal_number, status = 1;
+	struct places places = { .device = fuse_server_device(watch.server) };
+	int signal_number;
 
 	(void)ctx;
 	if (sigwait(&set, &signal_number) || atomic_load(&watch.loop_ended))
 		return NULL;
 	daemon_log(LOG_NOTICE, "asked to end: writing everything back and unmounting");
+	if (mounts_each(add_place, &places) < 0)
+		add_place(&places, &(struct mount_entry){ .dev = places.device, .mountpoint = watch.mountpoint });
 	pid_t pid = fork();
 	if (pid == 0)
-		helper(watch.mountpoint);
+		helper(&places);
 	if (pid > 0)
-		waitpid(pid, &status, 0);
-	if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status))
+		waitpid(pid, NULL, 0);
+	for (unsigned i = 0; i < places.count; i++)
+		free(places.paths[i]);
+	free(places.paths);
+	if (!atomic_load(&watch.loop_ended))
 		fuse_server_stop(watch.server);
 	/* The loop waits on a semaphore, and looks at the request to stop only when it wakes. */
 	while (!atomic_load(&watch.loop_ended)) {

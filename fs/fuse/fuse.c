@@ -14,10 +14,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static_assert(FUSE_ROOT_ID == OBJECT_ROOT, "inode numbers are handed to the kernel as they are");
@@ -126,6 +129,25 @@ static int mount_on_device(struct fuse_server *server, const struct fuse_server_
 	return r;
 }
 
+dev_t fuse_device_at(int dir_fd, const char *path)
+{
+	struct statx sx;
+
+	if (statx(dir_fd, path, AT_STATX_DONT_SYNC | AT_EMPTY_PATH, 0, &sx) < 0)
+		return 0;
+	return makedev(sx.stx_dev_major, sx.stx_dev_minor);
+}
+
+/* Hangs up, so that whoever waits for an answer goes on.  libfuse also unmounts whatever is at the mount point, which may be what somebody
+ * mounted over ours, or what is below it. */
+static void unmount(struct fuse_server *server)
+{
+	if (!server->device || fuse_device_at(AT_FDCWD, server->mountpoint) == server->device)
+		fuse_session_unmount(server->session);
+	else
+		dup3(server->answer_fd, fuse_session_fd(server->session), O_CLOEXEC);
+}
+
 int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail)
 {
 	struct fuse_server *server = calloc(1, sizeof *server);
@@ -136,12 +158,18 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 	server->fs = fs;
 	server->max_read_bytes = options->max_read_bytes;
 	server->answer_fd = -1;
+	server->mountpoint = strdup(options->mountpoint);
+	if (!server->mountpoint) {
+		free(server);
+		return fail_set(fail, ENOMEM, FAIL_SYSTEM, "mount: out of memory");
+	}
 	if (options->transport == FUSE_TRANSPORT_URING)
 		server->device_reason = fuse_uring_prepare(server);
 	server->plain_reason = mount_on_device(server, options);
 	if (!server->session)
 		r = mount_session(server, options, options->source, NULL, fail);
 	if (!r) {
+		server->device = fuse_device_at(AT_FDCWD, server->mountpoint);
 		r = fuse_hook_install(server);
 		if (r < 0)
 			fail_set(fail, -r, FAIL_SYSTEM, "mount: %s: libfuse refuses the session's hooks: %s", options->mountpoint,
@@ -157,6 +185,11 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 	else
 		*ret_server = server;
 	return r;
+}
+
+dev_t fuse_server_device(const struct fuse_server *server)
+{
+	return server->device;
 }
 
 int fuse_server_plain_reason(const struct fuse_server *server)
@@ -224,7 +257,7 @@ int fuse_server_loop(struct fuse_server *server)
 	fuse_early_stop(server);
 out:
 	if (!server->unmounting)
-		fuse_session_unmount(server->session);
+		unmount(server);
 	return r > 0 ? 0 : r;
 }
 
@@ -252,12 +285,13 @@ void fuse_server_free(struct fuse_server *server)
 	if (!server)
 		return;
 	if (server->session) {
-		fuse_session_unmount(server->session);
+		unmount(server);
 		fuse_session_destroy(server->session);
 	}
 	fuse_uring_free(server);
 	fuse_seek_free(server);
 	if (server->answer_fd >= 0)
 		close(server->answer_fd);
+	free(server->mountpoint);
 	free(server);
 }

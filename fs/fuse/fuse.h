@@ -12,6 +12,8 @@
 
 #include "fs/fs.h"
 
+#include <sys/types.h>
+
 struct fuse_server;
 
 /* How the kernel's requests come. */
@@ -32,6 +34,8 @@ struct fuse_server_options {
 
 /* Mounts.  The kernel may send requests from now on; they wait for the loop. */
 int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail);
+/* The mount's device, 0 if that could not be found out. */
+dev_t fuse_server_device(const struct fuse_server *server);
 /* 0 if the mount is a fuseblk one; else the reason, as -errno (-EPERM for an ordinary user). */
 int fuse_server_plain_reason(const struct fuse_server *server);
 /* 0, or the reason as -errno why requests come from /dev/fuse although FUSE_TRANSPORT_URING was asked for: -ENOSYS, the kernel cannot do
@@ -47,5 +51,9 @@ void fuse_server_stop(struct fuse_server *server);
 void fuse_server_end(struct fuse_server *server);
 /* Unmounts if that has not happened, and frees. */
 void fuse_server_free(struct fuse_server *server);
+
+/* The device of the filesystem at a path (as openat(2) takes it, or the descriptor's if it is empty), 0 if that cannot be found out.  No
+ * server is asked for it; async-signal-safe. */
+dev_t fuse_device_at(int dir_fd, const char *path);
 
 #endif

@@ -21,6 +21,8 @@ struct fuse_waiting;
 struct fuse_server {
 	struct fs *fs;
 	struct fuse_session *session;
+	char *mountpoint;
+	dev_t device;                    /* of the mount */
 	uint64_t init_unique;            /* of the INIT request, until it is answered; the first thread's alone */
 	bool uring_offered;              /* in that request */
 	struct fuse_seeker *seeker;

@@ -23,8 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 
 #define WAITS_SINCE_MAJOR 6u
@@ -56,16 +54,6 @@ static bool kernel_waits_for_pages(void)
 	return major > WAITS_SINCE_MAJOR || (major == WAITS_SINCE_MAJOR && minor >= WAITS_SINCE_MINOR);
 }
 
-/* The device of the filesystem at a path, 0 if that cannot be found out; the kernel does not ask us for it. */
-static dev_t device_at(int dir_fd, const char *path)
-{
-	struct statx sx;
-
-	if (statx(dir_fd, path, AT_STATX_DONT_SYNC | AT_EMPTY_PATH, 0, &sx) < 0)
-		return 0;
-	return makedev(sx.stx_dev_major, sx.stx_dev_minor);
-}
-
 static int open_file(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation)
 {
 	union {
@@ -78,7 +66,7 @@ static int open_file(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t fi
 	autoclose int mount_fd = open(pages->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mount_fd < 0)
 		return -errno;
-	if (device_at(mount_fd, "") != pages->device)
+	if (fuse_device_at(mount_fd, "") != pages->device)
 		return -EXDEV;
 	/* O_NONBLOCK: it must not wait until a lease (fcntl(2)) is given up, which the one who seeks may have. */
 	int fd = open_by_handle_at(mount_fd, &of.handle, O_RDONLY | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
@@ -146,7 +134,7 @@ struct fuse_pages *fuse_pages_start(const char *mountpoint)
 	if (!pages)
 		return NULL;
 	pages->mountpoint = strdup(mountpoint);
-	pages->device = device_at(AT_FDCWD, mountpoint);
+	pages->device = fuse_device_at(AT_FDCWD, mountpoint);
 	if (!pages->mountpoint || !pages->device)
 		goto fail;
 	pthread_mutex_init(&pages->lock, NULL);

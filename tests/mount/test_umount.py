@@ -246,6 +246,56 @@ def ended_by_signal(scene):
     umount_now(scene)
 
 
+def ended_wherever_mounted(scene):
+    """SIGTERM ends a mount that is not, or not only, where it was made; and what else is mounted there stays."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    m = scene.mountpoint("folder/mnt")
+
+    def end(how, root):
+        fd = os.open(f"{root}/{how}", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"written")
+        os.kill(scene.daemons()[0], signal.SIGTERM)
+        scene.wait_no_daemon(30)
+        with contextlib.suppress(OSError):               # it was cut off
+            os.close(fd)
+        check_free(members)
+        scene.mounts.remove(m)
+
+    scene.mount(members, *LAZY, name="folder/mnt")
+    bound = scene.mountpoint("bound")
+    run("mount", "--bind", m, bound)
+    end("bound", bound)
+    check(not mount_lines(m) and not mount_lines(bound), "both are unmounted")
+
+    scene.mount(members, *LAZY, name="folder/mnt")
+    os.rename(scene.path("folder"), scene.path("moved"))
+    end("moved", scene.path("moved/mnt"))
+    check(not mount_lines(scene.path("moved/mnt")), "it is unmounted where it is now")
+    os.rename(scene.path("moved"), scene.path("folder"))
+
+    for below in [False, True]:
+        if below:
+            run("mount", "-t", "tmpfs", "tmpfs", m)
+            write(m + "/other", b"x")
+        scene.mount(members, *LAZY, "-o", "nonempty", name="folder/mnt")
+        fd = os.open(m, os.O_RDONLY)
+        if not below:
+            run("mount", "-t", "tmpfs", "tmpfs", m)
+            write(m + "/other", b"x")
+        end("over", f"/proc/self/fd/{fd}")
+        os.close(fd)
+        check_equal(read(m + "/other"), b"x", "what else is mounted there")
+        run("umount", m)
+        run("umount", m, code=None)
+
+    scene.mount(members, name="folder/mnt")
+    for name in ["bound", "moved"]:
+        check_equal(read(f"{m}/{name}"), b"written", name)
+    umount_now(scene, "folder/mnt")
+
+
 SEEKER = """
 import itertools, os, sys
 with open(sys.argv[1], "wb+", buffering=0) as f:
@@ -479,5 +529,5 @@ def waits_for_release(scene, who, home, tools):
 
 
 if __name__ == "__main__":
-    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, ended_while_seeking, killed_while_seeking,
-         failed, without_loop_devices, ordinary_user)
+    main(synced_is_durable, umount_releases, dirty_pages, two_arrays, sources, ended_by_signal, ended_wherever_mounted, ended_while_seeking,
+         killed_while_seeking, failed, without_loop_devices, ordinary_user)
