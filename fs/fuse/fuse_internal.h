@@ -92,10 +92,13 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 
 /* For the filesystem that is mounted there, before the loop; NULL if there can be none. */
 struct fuse_pages *fuse_pages_start(const char *mountpoint);
-/* Has the kernel write the changed pages of a file, and waits for that, while the loop runs; one thread's alone.  -errno if the kernel
- * could not be asked: always without `pages`.  *ret_error: 0, or -errno of pages that could not be written, of which the writer's close(2)
- * is told no more. */
-int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation, int *ret_error);
+/* Has the kernel write the changed pages of a file, while the loop runs; one thread's alone, which then calls fuse_pages_end until that is
+ * true. */
+void fuse_pages_begin(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation);
+/* Waits for that, up to FUSE_PAGES_WAIT_MS: false if it takes longer.  *ret_result: 0, or -errno if the kernel could not be asked.
+ * *ret_error: 0, or -errno of pages that could not be written, of which the writer's close(2) is told no more. */
+bool fuse_pages_end(struct fuse_pages *pages, int *ret_result, int *ret_error);
+#define FUSE_PAGES_WAIT_MS 100
 void fuse_pages_stop(struct fuse_pages *pages);
 
 /* ---- fs/fuse/fuse_wait.c ---- */
@@ -133,6 +136,8 @@ int fuse_uring_prepare(struct fuse_server *server);
 /* After an answer to INIT that took the offer. */
 void fuse_uring_begin(struct fuse_server *server);
 bool fuse_uring_begun(const struct fuse_server *server);
+/* Has it nothing to serve at this moment?  Requests that are left to be answered later do not count. */
+bool fuse_uring_idle(const struct fuse_server *server);
 /* readv(2) of what still comes from /dev/fuse, by the loop's only thread; -1 with ENODEV when the loop is to end. */
 ssize_t fuse_uring_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count);
 /* Takes an answer if its request came by a ring: its length, or 0 if it did not. */

@@ -11,7 +11,7 @@
  * error that the writer's would tell, if pages could not be written: so that error becomes the answer to the seek.
  *
  * Opening by handle takes CAP_DAC_READ_SEARCH; and before Linux 6.16 pages counted as written when they were queued for us.  Without
- * these, or when the mount has been moved, fuse_pages_write says that it cannot, and the caller is left with the notification. */
+ * these, or when the mount has been moved, fuse_pages_end says that it could not, and the caller is left with the notification. */
 #include "fs/fuse/fuse_internal.h"
 
 #include "base/cleanup.h"
@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 #define WAITS_SINCE_MAJOR 6u
 #define WAITS_SINCE_MINOR 16u
@@ -109,19 +110,32 @@ static void *pages_thread(void *ctx)
 	return NULL;
 }
 
-int fuse_pages_write(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation, int *ret_error)
+void fuse_pages_begin(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation)
 {
-	if (!pages)
-		return -EOPNOTSUPP;
 	SCOPED_LOCK(&pages->lock);
 	pages->ino = ino;
 	pages->file_generation = file_generation;
 	pages->asked = true;
 	pthread_cond_broadcast(&pages->changed);
+}
+
+bool fuse_pages_end(struct fuse_pages *pages, int *ret_result, int *ret_error)
+{
+	struct timespec until;
+	SCOPED_LOCK(&pages->lock);
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += FUSE_PAGES_WAIT_MS * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
 	while (pages->asked)
-		pthread_cond_wait(&pages->changed, &pages->lock);
+		if (pthread_cond_clockwait(&pages->changed, &pages->lock, CLOCK_MONOTONIC, &until))
+			return false;
+	*ret_result = pages->result;
 	*ret_error = pages->error;
-	return pages->result;
+	return true;
 }
 
 struct fuse_pages *fuse_pages_start(const char *mountpoint)

@@ -7,7 +7,12 @@
  * writers are counted, in a table that inodes share by hash: a collision costs a needless write-back.
  *
  * The writes come to the loop's threads.  If those all waited in here, nobody would serve them: one thread
- * of its own does these seeks, and the loop's threads only queue them. The kernel's limit for requests bounds the queue.
+ * of its own does these seeks, and the loop's threads only queue them. For each in the queue a program's thread waits.
+ *
+ * With the transport uring one more thing can go wrong.  The kernel (6.18) hands out a request that had to wait for an entry only when
+ * another one of that processor is answered, not when it gets a new entry.  So if all entries of a processor came with seeks at the moment
+ * when the pages did that these wait for, nothing would ever move there.  When nothing has, for long, seeks are given up: those in the
+ * queue are answered, and all later ones, as if there were none here.
  *
  * That thread is ended while the loop still runs (fuse_server_stop), for what it waits for comes to the loop; where the kernel ended the
  * connection, it waits for nothing.
@@ -27,6 +32,8 @@
 #include <sys/stat.h>
 
 #define WRITER_COUNTERS 4096u
+/* So often must there have been nothing to serve, while pages are waited for, each FUSE_PAGES_WAIT_MS, until seeks are given up. */
+#define IDLE_MAX 20u
 
 struct fuse_seeker {
 	struct fuse_server *server;
@@ -34,10 +41,10 @@ struct fuse_seeker {
 	pthread_t thread;
 	pthread_mutex_t joining;         /* held while it is joined, which several may ask for */
 	bool joined;
-	pthread_mutex_t lock;            /* protects queue and stop */
+	pthread_mutex_t lock;            /* protects queue, stop and given_up */
 	pthread_cond_t wake;
 	struct list queue;               /* of struct seek */
-	bool stop;
+	bool stop, given_up;
 	atomic_uint writers[WRITER_COUNTERS];
 };
 
@@ -100,17 +107,54 @@ static void answer(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int wh
 		fuse_reply_lseek(req, (off_t)found);
 }
 
-/* 0, or the error to answer with: -ENOSYS if it cannot be done, by which the kernel takes all for data from now on.  With the transport uring
- * a wait for the kernel may not hold /dev/fuse in any case: requests that are on their way to threads which have been killed are then not
- * ended even by who ends the connection. */
+static void refuse(struct seek *seek, int error)
+{
+	fuse_reply_err(seek->req, error);
+	free(seek);
+}
+
+static void refuse_queue(struct fuse_seeker *seeker, int error)
+{
+	while (!list_empty(&seeker->queue)) {
+		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
+		list_remove(&seek->link);
+		refuse(seek, error);
+	}
+}
+
+static void give_up(struct fuse_seeker *seeker)
+{
+	SCOPED_LOCK(&seeker->lock);
+	seeker->given_up = true;
+	refuse_queue(seeker, ENOSYS);
+}
+
+/* 0 or -errno, as fuse_pages_end says it. */
+static int wait_for_pages(struct fuse_seeker *seeker, int *ret_error)
+{
+	unsigned idle = 0;
+	int result;
+
+	while (!fuse_pages_end(seeker->pages, &result, ret_error))
+		if (fuse_uring_idle(seeker->server) && ++idle == IDLE_MAX)
+			give_up(seeker);
+	return result;
+}
+
+/* 0, or the error to answer with: -ENOSYS if it cannot be done, by which the kernel takes all for data from now on.  With the transport
+ * uring a wait for the kernel may not hold /dev/fuse in any case: requests that are on their way to threads which have been killed are then
+ * not ended even by who ends the connection. */
 static int write_pages(struct fuse_seeker *seeker, fuse_ino_t ino)
 {
 	struct fuse_server *server = seeker->server;
 	struct fs_attr attr;
 	int error;
 
-	if (!fs_getattr(server->fs, ino, &attr) && !fuse_pages_write(seeker->pages, ino, attr.generation, &error))
-		return error;
+	if (seeker->pages && !fs_getattr(server->fs, ino, &attr)) {
+		fuse_pages_begin(seeker->pages, ino, attr.generation);
+		if (!wait_for_pages(seeker, &error))
+			return error;
+	}
 	if (fuse_uring_begun(server))
 		return -ENOSYS;
 	/* A failure (the inode is not in the kernel's cache) means that there are no pages either. */
@@ -143,12 +187,6 @@ static void *seek_thread(void *ctx)
 	return NULL;
 }
 
-static void refuse(struct seek *seek)
-{
-	fuse_reply_err(seek->req, EIO);
-	free(seek);
-}
-
 void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence)
 {
 	struct fuse_seeker *seeker = server_of(req)->seeker;
@@ -164,14 +202,14 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 	}
 	*seek = (struct seek){ .req = req, .ino = ino, .offset_bytes = offset_bytes, .whence = whence };
 	pthread_mutex_lock(&seeker->lock);
-	bool stopped = seeker->stop;
-	if (!stopped) {
+	int error = seeker->given_up ? ENOSYS : seeker->stop ? EIO : 0;
+	if (!error) {
 		list_append(&seeker->queue, &seek->link);
 		pthread_cond_signal(&seeker->wake);
 	}
 	pthread_mutex_unlock(&seeker->lock);
-	if (stopped)
-		refuse(seek);
+	if (error)
+		refuse(seek, error);
 }
 
 int fuse_seek_start(struct fuse_server *server, const char *mountpoint)
@@ -214,11 +252,7 @@ void fuse_seek_stop(struct fuse_server *server)
 	pthread_join(seeker->thread, NULL);
 	fuse_pages_stop(seeker->pages);
 	seeker->joined = true;
-	while (!list_empty(&seeker->queue)) {
-		struct seek *seek = container_of(seeker->queue.next, struct seek, link);
-		list_remove(&seek->link);
-		refuse(seek);
-	}
+	refuse_queue(seeker, EIO);
 }
 
 void fuse_seek_free(struct fuse_server *server)

@@ -112,6 +112,11 @@ bool fuse_uring_begun(const struct fuse_server *server)
 	return server->uring && atomic_load(&server->uring->begun);
 }
 
+bool fuse_uring_idle(const struct fuse_server *server)
+{
+	return fuse_uring_begun(server) && atomic_load(&server->uring->serving) == 0;
+}
+
 ssize_t fuse_uring_readv(struct fuse_server *server, int fd, const struct iovec *iov, int count)
 {
 	struct pollfd fds[] = { { .fd = fd, .events = POLLIN }, { .fd = server->uring->loop_bell, .events = POLLIN } };

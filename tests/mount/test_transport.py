@@ -1,12 +1,14 @@
 """How requests come from the kernel: transport=uring where it is offered, and without it; what is particular about it (lib.py's R5_TRANSPORT
 runs any other test over it)."""
 import errno
+import resource
 import threading
 
 from lib import *
 
 URING = ("-o", "transport=uring")
 SEEKERS = 24                             # more than the threads of one processor's queue
+SEEKS_AT_ONCE = 3000                     # more than these threads have entries
 BLOCK = 65536
 
 
@@ -78,6 +80,48 @@ def seeks(scene):
                 thread.join(120)
                 check(not thread.is_alive(), "every seek is answered")
         check_equal(failures, [], "and rightly")
+        scene.umount()
+
+
+SEEK_AT_ONCE = """
+import os, sys, threading
+folder, count = sys.argv[1], int(sys.argv[2])
+together = threading.Barrier(count)
+def seek(number):
+    fd = os.open(f"{folder}/{number}", os.O_RDWR | os.O_CREAT)
+    os.pwrite(fd, b"x", 65536)
+    together.wait()
+    if os.lseek(fd, 0, os.SEEK_DATA) not in (0, 65536):
+        os._exit(1)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+threading.stack_size(65536)
+threads = [threading.Thread(target=seek, args=(number,)) for number in range(count)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def very_many_seeks(scene):
+    """However many wait on one processor, each is answered, if need be as if there were no holes."""
+    need_root()
+    members = scene.images(3)
+    scene.mkfs(members)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 2 * SEEKS_AT_ONCE:
+        raise Skip(f"not more than {hard} open files")
+    with uring_offered():
+        scene.mount(members, *URING)
+        seekers = subprocess.Popen([sys.executable, "-c", SEEK_AT_ONCE, scene.path("mnt"), str(SEEKS_AT_ONCE)],
+                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2 * SEEKS_AT_ONCE, hard)))
+        try:
+            check_equal(seekers.wait(60), 0, "each is answered, and rightly")
+        except subprocess.TimeoutExpired as e:
+            run("umount", "-f", scene.path("mnt"), code=None)        # which ends what still waits
+            seekers.kill()
+            seekers.wait()
+            raise AssertionError("seeks are not answered") from e
         scene.umount()
 
 
@@ -174,4 +218,4 @@ def aborted(scene):
 
 
 if __name__ == "__main__":
-    main(chosen, seeks, seeks_without_privilege, large_and_small, aborted)
+    main(chosen, seeks, very_many_seeks, seeks_without_privilege, large_and_small, aborted)
