@@ -7,7 +7,8 @@
  * So there is a thread with a table of descriptors of its own, which has nothing of ours in it.  It opens the file as a client would, by
  * handle, since we know inodes and not paths, and asks with sync_file_range(2), the one way that does not take the inode's lock, which a
  * seek holds.  It is killed with us, and when the other threads are gone nobody holds /dev/fuse.  While it has the file open the mount is
- * busy, but somebody waits then for the answer to a seek, with the file open as well.  And as any close(2) of the file it takes away the
+ * busy, but somebody waits then for the answer to a seek, with the file open as well (perhaps through another place that the filesystem is
+ * bound to).  And as any close(2) of the file it takes away the
  * error that the writer's would tell, if pages could not be written: so that error becomes the answer to the seek.
  *
  * Opening by handle takes CAP_DAC_READ_SEARCH; and before Linux 6.16 pages counted as written when they were queued for us.  Without
