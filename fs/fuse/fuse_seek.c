@@ -2,9 +2,9 @@
  *
  * With the writeback cache a written page reaches us some time later, and the kernel (6.18) asks us for data and holes
  * without writing its pages back first: what was just written would look like a hole, and cp --sparse would lose it.
- * So when the file may have such pages, the kernel is told to drop its cache of the file, which makes it write back and
- * wait for us.  It has them only while a descriptor that can write is open or mapped (release comes after that), so
- * writers are counted, in a table that inodes share by hash: a collision costs a needless write-back.
+ * So when the file may have such pages, the kernel is made to write them back (fs/fuse/fuse_pages.c), or, where that cannot be, told to drop
+ * its cache of the file, for which it writes back and waits for us, too.  It has them only while a descriptor that can write is open or
+ * mapped (release comes after that), so writers are counted, in a table that inodes share by hash: a collision costs a needless write-back.
  *
  * The writes come to the loop's threads.  If those all waited in here, nobody would serve them: one thread
  * of its own does these seeks, and the loop's threads only queue them. For each in the queue a program's thread waits.
