@@ -139,13 +139,15 @@ dev_t fuse_device_at(int dir_fd, const char *path)
 }
 
 /* Hangs up, so that whoever waits for an answer goes on.  libfuse also unmounts whatever is at the mount point, which may be what somebody
- * mounted over ours, or what is below it. */
+ * mounted over ours, or what is below it: unless it finds the connection gone, for which a pipe without a reader looks the same. */
 static void unmount(struct fuse_server *server)
 {
-	if (!server->device || fuse_device_at(AT_FDCWD, server->mountpoint) == server->device)
-		fuse_session_unmount(server->session);
-	else
+	if (server->unmounted)
+		return;
+	server->unmounted = true;
+	if (server->device && fuse_device_at(AT_FDCWD, server->mountpoint) != server->device)
 		dup3(server->answer_fd, fuse_session_fd(server->session), O_CLOEXEC);
+	fuse_session_unmount(server->session);
 }
 
 int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, struct fuse_server **ret_server, struct fail *fail)
@@ -277,6 +279,7 @@ void fuse_server_end(struct fuse_server *server)
 	/* libfuse unmounts whatever is at the mount point by now, unless it finds the connection gone. */
 	while (poll(&gone, 1, -1) < 0 && errno == EINTR)
 		;
+	server->unmounted = true;
 	fuse_session_unmount(server->session);
 }
 

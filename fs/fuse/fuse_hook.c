@@ -257,11 +257,12 @@ int fuse_hook_install(struct fuse_server *server)
 {
 	static const struct fuse_custom_io io = { .writev = writev_hook, .read = read_hook };
 
-	int r = pthread_key_create(&payload_key, free_payload);
+	int ends[2], r = pthread_key_create(&payload_key, free_payload);
 	if (r)
 		return -r;
-	server->answer_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (server->answer_fd < 0)
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
+	close(ends[0]);
+	server->answer_fd = ends[1];
 	return fuse_session_custom_io(server->session, &io, fuse_session_fd(server->session));
 }

@@ -32,8 +32,9 @@ struct fuse_server {
 	/* Of the request DESTROY: an unmount(2) waits for its answer, which goes to answer_fd.  Written by the thread that got it, used
 	 * when the loop has ended. */
 	uint64_t destroy_unique;
-	int answer_fd;
+	int answer_fd;                   /* before: a pipe without a reader */
 	bool unmounting;
+	bool unmounted;                  /* the session is, as libfuse does it */
 	int plain_reason;                /* 0: a fuseblk mount; else -errno, why it is a plain one */
 	int device_reason;               /* 0, or -errno, why requests come from /dev/fuse although uring was asked for */
 	uint32_t max_read_bytes;
