@@ -2,6 +2,7 @@
 import fcntl
 import pty
 import re
+import select
 import termios
 
 from fsck_lib import *
@@ -252,24 +253,44 @@ def questions(scene):
     fsck(scene, members, "-n", out="clean")
 
 
+def outlived(*command):
+    """Runs it on a terminal that outlives it: with the end of the first program on a terminal, what was not read yet can be lost.  Its process,
+    the terminal, and what waits for its exit code."""
+    results, told = os.pipe()
+    first, terminal = pty.fork()
+    if first == 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)     # that of the terminal, which is for both
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvp(command[0], command)
+        os.write(told, b"%10d" % pid)
+        os.write(told, b"%10d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        signal.pause()                   # until the terminal is closed
+    os.close(told)
+
+    def ended():
+        code = int(os.read(results, 10))
+        os.close(results)
+        return code
+    return int(os.read(results, 10)), terminal, ended
+
+
 def at_the_passphrase(scene):
     """A signal at the question for the passphrase: the terminal is as it was, and the exit code is that of fsck(8)."""
     members, _ = made(scene)
     before = hashes(members)
 
     def stopped(how, mode):
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execvp("fsck.raid5cryptfs", ["fsck.raid5cryptfs", mode, *members])
+        pid, terminal, ended = outlived("fsck.raid5cryptfs", mode, *members)
         text = ""
         while not text.endswith("Passphrase for home: "):
             text += os.read(terminal, 1000).decode()
         check(not termios.tcgetattr(terminal)[3] & termios.ECHO, "no echo while it asks")
         how(pid, terminal)
-        with contextlib.suppress(OSError):
-            while True:
-                text += os.read(terminal, 1000).decode()
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = ended()
+        while select.select([terminal], [], [], 0.2)[0]:
+            text += os.read(terminal, 1000).decode()
         echo = termios.tcgetattr(terminal)[3] & termios.ECHO
         os.close(terminal)
         check_equal(code, CANCELLED, text)
