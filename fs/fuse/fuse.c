@@ -178,7 +178,7 @@ int fuse_server_mount(struct fs *fs, const struct fuse_server_options *options, 
 				strerror(-r));
 	}
 	if (!r) {
-		r = fuse_seek_start(server, options->mountpoint);
+		r = fuse_seek_start(server);
 		if (r < 0)
 			fail_set(fail, -r, FAIL_SYSTEM, "mount: cannot start a thread: %s", strerror(-r));
 	}

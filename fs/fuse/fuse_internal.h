@@ -74,8 +74,8 @@ void fuse_fill_control_ops(struct fuse_lowlevel_ops *ops);
 
 /* ---- fs/fuse/fuse_seek.c ---- */
 
-/* Starts the thread of seeks, before the loop, on what is mounted there. */
-int fuse_seek_start(struct fuse_server *server, const char *mountpoint);
+/* Starts the thread of seeks, after the mount, before the loop. */
+int fuse_seek_start(struct fuse_server *server);
 /* Ends it, while the loop still runs unless the connection is over; later seeks that would need it fail.  Any thread may call it, also
  * again. */
 void fuse_seek_stop(struct fuse_server *server);
@@ -91,8 +91,8 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 
 /* ---- fs/fuse/fuse_pages.c ---- */
 
-/* For the filesystem that is mounted there, before the loop; NULL if there can be none. */
-struct fuse_pages *fuse_pages_start(const char *mountpoint);
+/* After the mount, before the loop; NULL if there can be none. */
+struct fuse_pages *fuse_pages_start(const struct fuse_server *server);
 /* Has the kernel write the changed pages of a file, while the loop runs; one thread's alone, which then calls fuse_pages_end until that is
  * true. */
 void fuse_pages_begin(struct fuse_pages *pages, fuse_ino_t ino, uint32_t file_generation);

@@ -35,8 +35,7 @@
 #define HANDLE_WORDS 3u
 
 struct fuse_pages {
-	char *mountpoint;
-	dev_t device;                    /* of the mount */
+	const struct fuse_server *server;
 	pthread_t thread;
 	pthread_mutex_t lock;            /* protects what follows */
 	pthread_cond_t changed;
@@ -65,10 +64,10 @@ static int open_file(const struct fuse_pages *pages, fuse_ino_t ino, uint32_t fi
 	uint32_t words[HANDLE_WORDS] = { (uint32_t)(ino >> 32), (uint32_t)ino, file_generation };
 
 	memcpy(of.handle.f_handle, words, sizeof words);
-	autoclose int mount_fd = open(pages->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autoclose int mount_fd = open(pages->server->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (mount_fd < 0)
 		return -errno;
-	if (fuse_device_at(mount_fd, "") != pages->device)
+	if (fuse_device_at(mount_fd, "") != pages->server->device)
 		return -EXDEV;
 	/* O_NONBLOCK: it must not wait until a lease (fcntl(2)) is given up, which the one who seeks may have. */
 	int fd = open_by_handle_at(mount_fd, &of.handle, O_RDONLY | O_NOATIME | O_NONBLOCK | O_CLOEXEC);
@@ -139,19 +138,16 @@ bool fuse_pages_end(struct fuse_pages *pages, int *ret_result, int *ret_error)
 	return true;
 }
 
-struct fuse_pages *fuse_pages_start(const char *mountpoint)
+struct fuse_pages *fuse_pages_start(const struct fuse_server *server)
 {
-	if (geteuid() != 0 || !kernel_waits_for_pages())
+	if (geteuid() != 0 || !server->device || !kernel_waits_for_pages())
 		return NULL;
 	struct fuse_pages *pages = calloc(1, sizeof *pages);
 	sigset_t all, before;
 
 	if (!pages)
 		return NULL;
-	pages->mountpoint = strdup(mountpoint);
-	pages->device = fuse_device_at(AT_FDCWD, mountpoint);
-	if (!pages->mountpoint || !pages->device)
-		goto fail;
+	pages->server = server;
 	pthread_mutex_init(&pages->lock, NULL);
 	pthread_cond_init(&pages->changed, NULL);
 	sigfillset(&all);
@@ -162,8 +158,6 @@ struct fuse_pages *fuse_pages_start(const char *mountpoint)
 		return pages;
 	pthread_cond_destroy(&pages->changed);
 	pthread_mutex_destroy(&pages->lock);
-fail:
-	free(pages->mountpoint);
 	free(pages);
 	return NULL;
 }
@@ -179,6 +173,5 @@ void fuse_pages_stop(struct fuse_pages *pages)
 	pthread_join(pages->thread, NULL);
 	pthread_cond_destroy(&pages->changed);
 	pthread_mutex_destroy(&pages->lock);
-	free(pages->mountpoint);
 	free(pages);
 }

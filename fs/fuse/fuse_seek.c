@@ -212,7 +212,7 @@ void fuse_seek(fuse_req_t req, fuse_ino_t ino, uint64_t offset_bytes, int whence
 		refuse(seek, error);
 }
 
-int fuse_seek_start(struct fuse_server *server, const char *mountpoint)
+int fuse_seek_start(struct fuse_server *server)
 {
 	struct fuse_seeker *seeker = calloc(1, sizeof *seeker);
 	sigset_t all, before;
@@ -224,7 +224,7 @@ int fuse_seek_start(struct fuse_server *server, const char *mountpoint)
 	pthread_mutex_init(&seeker->lock, NULL);
 	pthread_cond_init(&seeker->wake, NULL);
 	list_init(&seeker->queue);
-	seeker->pages = fuse_pages_start(mountpoint);
+	seeker->pages = fuse_pages_start(server);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int err = pthread_create(&seeker->thread, NULL, seek_thread, seeker);
